@@ -1,0 +1,59 @@
+package approvals
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// AgentID is the client_id of an agent.
+type AgentID string
+
+// Agent is a piece of software that asks.
+type Agent struct {
+	V         int       `json:"v"`
+	ID        AgentID   `json:"client_id"`
+	Name      string    `json:"client_name"` // registered by an operator; what people read
+	Types     []string  `json:"authorization_details_types,omitempty"`
+	Scopes    []string  `json:"scopes,omitempty"`            // beside openid
+	Audiences []string  `json:"allowed_audiences,omitempty"` // none: the default audience only
+	Disabled  bool      `json:"disabled,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Client is what the agents' door keeps about this client (authentication method, keyed hash of the secret,
+	// delivery mode), in the door's own encoding.
+	Client json.RawMessage `json:"client,omitempty"`
+
+	Revision uint64 `json:"-"` // of the record this came from
+}
+
+// MayAsk reports whether the agent may use an authorization_details type.
+func (a *Agent) MayAsk(typ string) bool { return slices.Contains(a.Types, typ) }
+
+// Validate reports what an agent's record must fulfil before it may be stored.
+func (a *Agent) Validate() error {
+	switch {
+	case a.ID == "" || len(a.ID) > 255:
+		return invalid("client_id", "must have 1 to 255 characters")
+	case strings.Trim(string(a.ID), clientIDChars) != "":
+		return invalid("client_id", "must hold only letters, digits and - . _ ~")
+	case a.Name == "" || len(a.Name) > 100:
+		return invalid("client_name", "must have 1 to 100 bytes")
+	case strings.ContainsFunc(a.Name, odd):
+		return invalid("client_name", "must not hold invisible characters")
+	}
+	return nil
+}
+
+// clientIDChars are RFC 3986's unreserved characters, so that form and Basic encodings agree on every id.
+const clientIDChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+
+func decodeAgent(rec Record) (*Agent, error) {
+	a := &Agent{Revision: rec.Revision}
+	if err := json.Unmarshal(rec.Value, a); err != nil {
+		return nil, fmt.Errorf("read agent: %w", err)
+	}
+	return a, nil
+}

@@ -1,0 +1,336 @@
+package approvals
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Terms are the times a desk works with.
+type Terms struct {
+	DefaultLife time.Duration // of a request whose agent names none
+	MinLife     time.Duration
+	MaxLife     time.Duration
+	History     time.Duration // how long facts and decisions stay after the end
+}
+
+// DefaultTerms are 300 s, 10 s, 7 days and 400 days.
+func DefaultTerms() Terms {
+	return Terms{300 * time.Second, 10 * time.Second, 7 * 24 * time.Hour, 400 * 24 * time.Hour}
+}
+
+// Desk is where everybody goes: agents ask and collect, people decide, channels report, time runs out. Nothing else
+// changes a request.
+type Desk struct {
+	Renderer Renderer
+	Terms    Terms
+	Ceiling  Level // no request needs more than this to be approved; dev mode lowers it
+
+	store     Store
+	records   Records
+	directory *Directory
+	hub       *Hub
+	hash      func(secret string) []byte
+	now       func() time.Time
+	log       *slog.Logger
+	requests  *cache[*Request]
+}
+
+// DeskParts is what a desk works with. All members are required but Fresh.
+type DeskParts struct {
+	Store     Store
+	Records   Records // for the due steps
+	Directory *Directory
+	Hub       *Hub
+	Hash      func(secret string) []byte // keyed hash of a handle's secret
+	Now       func() time.Time
+	Log       *slog.Logger
+	Fresh     time.Duration // as in NewDirectory
+}
+
+// NewDesk returns a desk with the built-in types and [DefaultTerms].
+func NewDesk(p DeskParts) *Desk {
+	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey,
+		store: p.Store, records: p.Records, directory: p.Directory, hub: p.Hub, hash: p.Hash, now: p.Now, log: p.Log,
+		requests: newCache[*Request](50_000, p.Fresh, p.Now)}
+	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
+	return d
+}
+
+// Ask is what an agent wants. The door has authenticated the agent and resolved the person.
+type Ask struct {
+	Agent    *Agent
+	Subject  *Person
+	Scope    []string
+	Audience []string
+	Details  Details
+	Binding  string
+	ACR      []string
+	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
+	Door     json.RawMessage
+
+	// Also makes record writes that commit with the request, once its id and secret are known. May be nil.
+	Also func(r *Request, secret string) ([]Write, error)
+}
+
+// Open writes a new pending request and returns it with its secret, which is stored nowhere.
+func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err error) {
+	if a.Agent.Disabled || a.Subject.Disabled {
+		return nil, "", ErrNotEligible
+	}
+	at := d.now()
+	life := a.Life
+	if life == 0 {
+		life = d.Terms.DefaultLife
+	}
+	life = min(max(life, d.Terms.MinLife), d.Terms.MaxLife)
+	salt, random := make([]byte, 16), make([]byte, 32)
+	rand.Read(salt)
+	rand.Read(random)
+	secret = base64.RawURLEncoding.EncodeToString(random)
+	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name,
+		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
+		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR,
+		Level:  min(d.Renderer.Types.level(a.Details, LevelSession), d.Ceiling),
+		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
+		SecretHash: d.hash(secret), Door: a.Door,
+		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}
+	shown, err := d.Renderer.Disclose(r, r.Locale)
+	if err != nil {
+		return nil, "", err
+	}
+	r.Disclosures = []Disclosure{shown}
+	r.record(string(Pending), at, Actor{"agent", string(r.Agent)}, map[string]string{"digest": shown.Digest()})
+	r.schedule(Step{Name: StepExpire, At: r.ExpiresAt, Of: string(r.ID)})
+	r.Also(Step{Name: StepDeliver, At: at, Of: string(r.ID)}.Put())
+	if a.Also != nil {
+		writes, err := a.Also(r, secret)
+		if err != nil {
+			return nil, "", err
+		}
+		r.Also(writes...)
+	}
+	if err := d.store.Create(ctx, r); err != nil {
+		return nil, "", fmt.Errorf("open request: %w", err)
+	}
+	d.tell(r)
+	return r, secret, nil
+}
+
+func zone(name string) string {
+	if name == "" {
+		return "UTC"
+	}
+	return name
+}
+
+// tell brings the cache up to date and wakes everybody who waits for r.
+func (d *Desk) tell(r *Request) {
+	if r.Forgotten() {
+		d.requests.drop(string(r.ID))
+	} else {
+		d.requests.set(string(r.ID), r, func(old *Request) bool { return old.Rev > r.Rev })
+	}
+	d.hub.Signal(string(r.ID), TopicPerson(r.Subject), TopicOutbox)
+}
+
+// Request returns the request as this process knows it, usually from memory. It is shared: do not change it.
+func (d *Desk) Request(ctx context.Context, id ID) (*Request, error) {
+	return d.requests.get(string(id), func() (*Request, error) { return d.store.Request(ctx, id) })
+}
+
+// List returns requests, newest first, from the store.
+func (d *Desk) List(ctx context.Context, q Query) ([]*Request, error) { return d.store.List(ctx, q) }
+
+// Look returns the agent's own request to whoever holds its secret. Unknown, foreign and wrong are one [ErrNotFound].
+func (d *Desk) Look(ctx context.Context, agent AgentID, id ID, secret string) (*Request, error) {
+	r, err := d.Request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(d.hash(secret), r.SecretHash) != 1 || r.Agent != agent {
+		return nil, ErrNotFound
+	}
+	return r, nil
+}
+
+// update runs one change through the store and tells everybody.
+func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Request) error) (*Request, error) {
+	r, err := d.store.Update(ctx, id, change)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
+	}
+	d.tell(r)
+	return r, nil
+}
+
+// Answer is a person's decision as a page or a simulator hands it in.
+type Answer struct {
+	By        PersonID
+	Digest    string // of the disclosure on the screen
+	Locale    string // its language
+	Level     Level  // how the person is signed in
+	AMR       []string
+	AuthTime  time.Time
+	Via       string
+	Device    string
+	Note      string // at most 280 characters, for the agent
+	Simulated bool
+}
+
+// maxNote is the longest note, in code points.
+const maxNote = 280
+
+// Show returns the disclosure of r in a language: the stored one, or the same facts in the other language.
+func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
+	for _, shown := range r.Disclosures {
+		if shown.Locale == Locale(locale) {
+			return shown, nil
+		}
+	}
+	return d.Renderer.Disclose(r, locale)
+}
+
+// Approve decides yes. What was on the screen must be what the request says now, or it is [ErrChanged].
+func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "approve", id, func(r *Request) error {
+		decision, err := d.decision(r, a)
+		if err != nil {
+			return err
+		}
+		return r.Approve(decision, at)
+	})
+}
+
+// Deny decides no. An empty digest is accepted: saying no needs no proof of what was read.
+func (d *Desk) Deny(ctx context.Context, id ID, a Answer) (*Request, error) {
+	if n := len([]rune(a.Note)); n > maxNote {
+		return nil, invalid("note", "must not be longer than %d characters", maxNote)
+	}
+	at := d.now()
+	return d.update(ctx, "deny", id, func(r *Request) error {
+		decision, err := d.decision(r, a)
+		if errors.Is(err, ErrChanged) {
+			decision.Digest, decision.Disclosure, err = "", "", nil
+		}
+		if err != nil {
+			return err
+		}
+		return r.Deny(decision, at)
+	})
+}
+
+func (d *Desk) decision(r *Request, a Answer) (Decision, error) {
+	out := Decision{By: a.By, Level: a.Level, AMR: a.AMR, AuthTime: a.AuthTime, Via: a.Via, Device: a.Device,
+		Locale: Locale(a.Locale), Note: a.Note, Simulated: a.Simulated}
+	shown, err := d.Show(r, a.Locale)
+	if err != nil {
+		return out, err
+	}
+	if shown.Digest() != a.Digest {
+		return out, ErrChanged
+	}
+	out.Digest, out.Disclosure = a.Digest, string(shown.Canonical())
+	return out, nil
+}
+
+// Opened notes that the person has opened the page by a human step.
+func (d *Desk) Opened(ctx context.Context, id ID, by PersonID) error {
+	r, err := d.Request(ctx, id)
+	if err != nil || !r.OpenedAt.IsZero() || r.State != Pending {
+		return err
+	}
+	at := d.now()
+	_, err = d.update(ctx, "open", id, func(r *Request) error {
+		r.Open(by, at)
+		return nil
+	})
+	return err
+}
+
+// Record adds a channel's report, with record writes that commit with it.
+func (d *Desk) Record(ctx context.Context, id ID, report Delivery, also ...Write) (*Request, error) {
+	return d.update(ctx, "record delivery of", id, func(r *Request) error {
+		r.Also(also...)
+		return r.Record(report)
+	})
+}
+
+// Cancel withdraws a request, pending or approved, as long as nothing has been redeemed.
+func (d *Desk) Cancel(ctx context.Context, id ID, by Actor, why Reason) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "cancel", id, func(r *Request) error { return r.Cancel(by, why, at) })
+}
+
+// Fail ends a request that could not be put before anybody.
+func (d *Desk) Fail(ctx context.Context, id ID, why Reason, also ...Write) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "fail", id, func(r *Request) error {
+		r.Also(also...)
+		return r.Fail(why, at)
+	})
+}
+
+// Redeem spends the approval, once, together with the given record writes. An approval whose person or agent has been
+// disabled since is withdrawn instead: [ErrNotEligible] (REQ-200).
+func (d *Desk) Redeem(ctx context.Context, agent AgentID, id ID, secret string, also ...Write) (*Request, error) {
+	r, err := d.Look(ctx, agent, id, secret)
+	if err != nil {
+		return nil, err
+	}
+	at := d.now()
+	if s := r.StateAt(at); s != Approved {
+		return nil, s.refusal()
+	}
+	if err := d.eligible(ctx, r); err != nil {
+		if errors.Is(err, ErrNotEligible) {
+			_, cancelErr := d.Cancel(ctx, id, Actor{Kind: "service"}, NotEligible)
+			return nil, errors.Join(err, cancelErr)
+		}
+		return nil, err
+	}
+	return d.update(ctx, "redeem", id, func(r *Request) error {
+		r.Also(also...)
+		return r.Redeem(at)
+	})
+}
+
+// eligible asks again, at redemption, whether person and agent are still good.
+func (d *Desk) eligible(ctx context.Context, r *Request) error {
+	p, err := d.directory.Person(ctx, r.Subject)
+	if errors.Is(err, ErrNotFound) || err == nil && p.Disabled {
+		return ErrNotEligible
+	}
+	if err != nil {
+		return err
+	}
+	a, err := d.directory.Agent(ctx, r.Agent)
+	if errors.Is(err, ErrNotFound) || err == nil && a.Disabled {
+		return ErrNotEligible
+	}
+	for _, detail := range r.Granted {
+		if err == nil && !a.MayAsk(detail.Type) {
+			return ErrNotEligible
+		}
+	}
+	return err
+}
+
+// Refusal says why a request cannot be redeemed now, as one of the desk's errors; nil when it can.
+func (r *Request) Refusal(at time.Time) error {
+	s := r.StateAt(at)
+	switch {
+	case s == Approved:
+		return nil
+	case s == Cancelled && r.Reason == NotEligible:
+		return ErrNotEligible
+	}
+	return s.refusal()
+}

@@ -1,0 +1,210 @@
+package approvals
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+)
+
+// Limits of authorization_details (REQ-099).
+const (
+	MaxDetailsBytes = 16 << 10
+	MaxDetails      = 16
+)
+
+// Detail is one object of authorization_details (RFC 9396) that has passed its type's schema. Its JSON is kept as the
+// agent wrote it, white space aside; the token carries these bytes.
+type Detail struct {
+	Type string
+	Raw  json.RawMessage
+}
+
+// Details is an authorization_details array.
+type Details []Detail
+
+// MarshalJSON writes the object as it came.
+func (d Detail) MarshalJSON() ([]byte, error) { return d.Raw, nil }
+
+// UnmarshalJSON reads an object that was checked when it first came in.
+func (d *Detail) UnmarshalJSON(raw []byte) error {
+	var head struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return err
+	}
+	d.Type, d.Raw = head.Type, bytes.Clone(raw)
+	return nil
+}
+
+// ErrContainer marks authorization_details that are not a JSON array of objects at all, which RFC 6749 calls
+// invalid_request; faults inside an object have RFC 9396's own code (REQ-094).
+var ErrContainer = fmt.Errorf("not an array of objects: %w", ErrInvalid)
+
+// Types is the registry of what may be asked: schema, renderer and needed level for each authorization_details type.
+type Types map[string]Type
+
+// Type is one authorization_details type.
+type Type struct {
+	Name    string
+	Version int   // of schema and template together; changes whenever the text a person reads may change
+	Level   Level // weakest sign-in that may approve
+
+	members members
+	check   func(object map[string]any) error // rules between members; may be nil
+	render  func(object map[string]any, w words) rendering
+}
+
+// Names lists the registered types in alphabetical order.
+func (t Types) Names() []string { return slices.Sorted(maps.Keys(t)) }
+
+// Parse reads an authorization_details array, checks every object against its type and returns it in order. allowed
+// says which types the agent may use. An empty array is the same as none (REQ-098).
+func (t Types) Parse(raw []byte, allowed func(name string) bool) (Details, error) {
+	const field = "authorization_details"
+	if len(raw) > MaxDetailsBytes {
+		return nil, invalid(field, "must not be longer than %d bytes", MaxDetailsBytes)
+	}
+	var parts []json.RawMessage
+	if err := json.Unmarshal(raw, &parts); err != nil || parts == nil {
+		return nil, ErrContainer
+	}
+	if len(parts) > MaxDetails {
+		return nil, invalid(field, "must not hold more than %d objects", MaxDetails)
+	}
+	details := make(Details, 0, len(parts))
+	for i, part := range parts {
+		d, err := t.parseOne(fmt.Sprintf("%s[%d]", field, i), part, allowed)
+		if err != nil {
+			return nil, err
+		}
+		details = append(details, d)
+	}
+	if len(details) == 0 {
+		return nil, nil
+	}
+	return details, nil
+}
+
+func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Detail, error) {
+	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return Detail{}, ErrContainer
+	}
+	v, err := ParseJSON(raw)
+	if err != nil {
+		return Detail{}, invalid(path, "%s", err)
+	}
+	object := v.(map[string]any)
+	name, ok := object["type"].(string)
+	if !ok || name == "" {
+		return Detail{}, invalid(path+".type", "is required and must be a string")
+	}
+	typ, known := t[name]
+	if !known || !allowed(name) {
+		return Detail{}, invalid(path+".type", "must be a type that this server knows and this client may use")
+	}
+	if err := typ.members.validate(path, object); err != nil {
+		return Detail{}, err
+	}
+	if typ.check != nil {
+		if err := typ.check(object); err != nil {
+			return Detail{}, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return Detail{}, ErrContainer
+	}
+	return Detail{Type: name, Raw: compact.Bytes()}, nil
+}
+
+// level is the strongest of the types' levels; base applies when there are no details.
+func (t Types) level(details Details, base Level) Level {
+	for _, d := range details {
+		base = max(base, t[d.Type].Level)
+	}
+	return base
+}
+
+// members is an object's schema. Unknown members are refused: what no renderer shows, no person can approve (REQ-096).
+type members map[string]member
+
+type member struct {
+	required bool
+	check    func(path string, v any) error
+}
+
+func (m members) validate(path string, object map[string]any) error {
+	for _, name := range canonicalOrder(object) {
+		rule, known := m[name]
+		if !known {
+			return invalid(path, "has a member that its type does not know")
+		}
+		if err := rule.check(path+"."+name, object[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if _, present := object[name]; m[name].required && !present {
+			return invalid(path+"."+name, "is required")
+		}
+	}
+	return nil
+}
+
+func required(check func(string, any) error) member { return member{true, check} }
+func optional(check func(string, any) error) member { return member{false, check} }
+
+// text accepts a non-empty string of at most limit code points.
+func text(limit int) func(string, any) error {
+	return func(path string, v any) error {
+		s, ok := v.(string)
+		if !ok || s == "" {
+			return invalid(path, "must be a non-empty string")
+		}
+		if utf8.RuneCountInString(s) > limit {
+			return invalid(path, "must not be longer than %d characters", limit)
+		}
+		return nil
+	}
+}
+
+// oneOf accepts one of the given strings.
+func oneOf(allowed ...string) func(string, any) error {
+	return func(path string, v any) error {
+		if s, ok := v.(string); !ok || !slices.Contains(allowed, s) {
+			return invalid(path, "must be one of %v", allowed)
+		}
+		return nil
+	}
+}
+
+// listOf accepts a non-empty array of at most 16 values that each pass.
+func listOf(each func(string, any) error) func(string, any) error {
+	return func(path string, v any) error {
+		list, ok := v.([]any)
+		if !ok || len(list) == 0 || len(list) > 16 {
+			return invalid(path, "must be an array of 1 to 16 values")
+		}
+		for i, e := range list {
+			if err := each(fmt.Sprintf("%s[%d]", path, i), e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// object accepts an object that passes the given schema.
+func object(m members) func(string, any) error {
+	return func(path string, v any) error {
+		o, ok := v.(map[string]any)
+		if !ok {
+			return invalid(path, "must be an object")
+		}
+		return m.validate(path, o)
+	}
+}

@@ -1,0 +1,212 @@
+package approvals
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Role says how a page lays a fact out. It is no part of the evidence: every fact is shown, whatever its role.
+type Role string
+
+// Roles of facts.
+const (
+	RoleAction Role = "action" // the one plain sentence
+	RoleAgent  Role = "agent"
+	RoleAmount Role = "amount"
+	RoleFact   Role = "fact"
+	RoleWords  Role = "words" // the agent's own words, unchecked
+	RoleCode   Role = "code"  // binding_message, to compare
+	RolePart   Role = "part"  // begins the facts of one of several objects
+)
+
+// Fact is one line of what the person reads.
+type Fact struct {
+	Label string `json:"label"`
+	Text  string `json:"text"`
+	Role  Role   `json:"role"`
+}
+
+// Disclosure is exactly what a person is shown: strings only, rendered once by a pure function. Its canonical bytes
+// are stored with the decision, and its digest is in the form, the audit record and the token.
+type Disclosure struct {
+	Request   ID        `json:"request"`
+	Type      string    `json:"type"`     // authorization_details types, joined by spaces; empty for scopes only
+	Template  string    `json:"template"` // name of the rendering function
+	Version   int       `json:"version"`
+	Locale    string    `json:"locale"`
+	Zone      string    `json:"zone"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Salt      string    `json:"salt"`
+	Facts     []Fact    `json:"facts"`
+	Button    string    `json:"button"` // the words on the approving button
+}
+
+// Canonical returns the RFC 8785 bytes of {button, expires_at, facts: [[label, text]…], locale, request, salt, template,
+// type, version, zone}. Whoever holds them can recompute [Disclosure.Digest] with any SHA-256 tool.
+func (d Disclosure) Canonical() []byte {
+	facts := make([]any, len(d.Facts))
+	for i, f := range d.Facts {
+		facts[i] = []any{f.Label, f.Text}
+	}
+	return Canonical(map[string]any{
+		"request": string(d.Request), "type": d.Type, "template": d.Template, "version": d.Version,
+		"locale": d.Locale, "zone": d.Zone, "expires_at": d.ExpiresAt.UTC().Format(time.RFC3339), "salt": d.Salt,
+		"facts": facts, "button": d.Button,
+	})
+}
+
+// Digest is the SHA-256 of [Disclosure.Canonical] in base64url without padding: 43 characters.
+func (d Disclosure) Digest() string {
+	sum := sha256.Sum256(d.Canonical())
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Action returns the one plain sentence of what will happen.
+func (d Disclosure) Action() string {
+	for _, f := range d.Facts {
+		if f.Role == RoleAction {
+			return f.Text
+		}
+	}
+	return ""
+}
+
+// rendering is what one object of authorization_details says.
+type rendering struct {
+	action, button string
+	facts          []Fact
+}
+
+func (out *rendering) add(label, text string, role Role) {
+	out.facts = append(out.facts, Fact{label, text, role})
+}
+
+// list adds one fact for an optional array of strings.
+func (out *rendering) list(label string, v any) {
+	if values, ok := v.([]any); ok {
+		texts := make([]string, len(values))
+		for i, e := range values {
+			texts[i] = Visible(e.(string))
+		}
+		out.add(label, strings.Join(texts, ", "), RoleFact)
+	}
+}
+
+// Renderer turns requests into disclosures.
+type Renderer struct {
+	Types  Types
+	Scopes map[string]Phrase // what a scope means; a scope without a phrase is shown by its name
+}
+
+// Disclose renders what r asks, in one language. It reads nothing but r and the renderer's tables, so that the same
+// request renders to the same bytes in every process and every year, as long as types keep their version.
+func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
+	w := words{Locale(locale)}
+	d := Disclosure{Request: r.ID, Locale: w.locale, Zone: r.Zone, ExpiresAt: r.DecideBy,
+		Salt: base64.RawURLEncoding.EncodeToString(r.Salt)}
+	parts := make([]rendering, len(r.Requested))
+	var names []string
+	for i, detail := range r.Requested {
+		var err error
+		if parts[i], err = p.Types.renderOne(detail, w); err != nil {
+			return Disclosure{}, err
+		}
+		names = append(names, detail.Type)
+	}
+	d.Type = strings.Join(names, " ")
+	whole := assemble(parts, w)
+	d.Template, d.Version = p.template(r.Requested)
+	d.Button = whole.button
+
+	d.Facts = append(d.Facts, Fact{w.say(labelAction), whole.action, RoleAction},
+		Fact{w.say(labelAgent), Visible(r.AgentName), RoleAgent})
+	d.Facts = append(d.Facts, whole.facts...)
+	if access := p.scopes(r.Scope, w); access != "" {
+		d.Facts = append(d.Facts, Fact{w.say(labelAccess), access, RoleFact})
+	}
+	if len(r.Audience) > 0 {
+		d.Facts = append(d.Facts, Fact{w.say(labelAudience), Visible(strings.Join(r.Audience, ", ")), RoleFact})
+	}
+	if r.Binding != "" {
+		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
+	}
+	return d, nil
+}
+
+func (t Types) renderOne(detail Detail, w words) (rendering, error) {
+	typ, known := t[detail.Type]
+	if !known {
+		return rendering{}, fmt.Errorf("render %s: type is gone: %w", detail.Type, ErrInvalid)
+	}
+	v, err := ParseJSON(detail.Raw)
+	if err != nil {
+		return rendering{}, fmt.Errorf("render %s: %w", detail.Type, err)
+	}
+	return typ.render(v.(map[string]any), w), nil
+}
+
+// assemble joins the renderings of several objects under headings; one object needs none.
+func assemble(parts []rendering, w words) rendering {
+	switch len(parts) {
+	case 0:
+		return rendering{action: w.say(saySignIn), button: w.say(sayApprove)}
+	case 1:
+		return parts[0]
+	}
+	whole := rendering{action: w.sprintf(saySeveral, len(parts)), button: w.sprintf(sayApproveAll, len(parts))}
+	for i, part := range parts {
+		whole.add(w.sprintf(labelItem, i+1, len(parts)), part.action, RolePart)
+		whole.facts = append(whole.facts, part.facts...)
+	}
+	return whole
+}
+
+// template names the rendering: the type itself, "several" for more than one object, "scopes" for none.
+func (p Renderer) template(details Details) (name string, version int) {
+	switch len(details) {
+	case 0:
+		return "scopes", 1
+	case 1:
+		return details[0].Type, p.Types[details[0].Type].Version
+	}
+	for _, d := range details {
+		version += p.Types[d.Type].Version
+	}
+	return "several", version
+}
+
+// scopes says what a list of scopes allows. openid alone is the sign-in itself and says nothing beside other facts.
+func (p Renderer) scopes(scope []string, w words) string {
+	var out []string
+	for _, s := range scope {
+		if s == "openid" {
+			continue
+		}
+		if text, known := p.Scopes[s]; known {
+			out = append(out, w.configured(text))
+		} else {
+			out = append(out, Visible(s))
+		}
+	}
+	return strings.Join(out, " · ")
+}
+
+// ParseCanonical reads canonical bytes back, for those who check evidence. Roles are not part of them.
+func ParseCanonical(raw []byte) (Disclosure, error) {
+	var wire struct {
+		Disclosure
+		Facts [][2]string `json:"facts"`
+	}
+	if err := json.Unmarshal(raw, &wire); err != nil {
+		return Disclosure{}, fmt.Errorf("read disclosure: %w", err)
+	}
+	d := wire.Disclosure
+	for _, f := range wire.Facts {
+		d.Facts = append(d.Facts, Fact{Label: f[0], Text: f[1]})
+	}
+	return d, nil
+}

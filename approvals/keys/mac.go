@@ -1,0 +1,45 @@
+package keys
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// MAC is the keyed hash of parts under a label: the key id and 32 bytes of HMAC-SHA-256. Parts are length-prefixed, so
+// that ("ab", "c") and ("a", "bc") differ.
+func (r *Root) MAC(label string, parts ...string) []byte {
+	h := hmac.New(sha256.New, r.key(label))
+	var size [4]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint32(size[:], uint32(len(p)))
+		h.Write(size[:])
+		h.Write([]byte(p))
+	}
+	return h.Sum(append(make([]byte, 0, 36), r.id[:]...))
+}
+
+// Verify compares a kept MAC in constant time.
+func (r *Root) Verify(kept []byte, label string, parts ...string) bool {
+	return subtle.ConstantTimeCompare(kept, r.MAC(label, parts...)) == 1
+}
+
+// Name is a MAC as text, for keys of records: base64url, 48 characters.
+func (r *Root) Name(label string, parts ...string) string {
+	return base64.RawURLEncoding.EncodeToString(r.MAC(label, parts...))
+}
+
+// Handle derives a short link's handle: 72 bits, 12 base64url characters. The same parts always give the same handle, so
+// it need not be stored to be sent.
+func (r *Root) Handle(parts ...string) string {
+	return base64.RawURLEncoding.EncodeToString(r.MAC(LabelLink, parts...)[4 : 4+9])
+}
+
+// Code derives a one-time code: six decimal digits. The same parts always give the same code.
+func (r *Root) Code(parts ...string) string {
+	n := binary.BigEndian.Uint64(r.MAC(LabelCode, parts...)[4:]) // modulo bias: 2^64 / 10^6, nothing
+	return fmt.Sprintf("%06d", n%1_000_000)
+}

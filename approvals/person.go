@@ -1,0 +1,102 @@
+package approvals
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// PersonID is the sub of a person: opaque, never reused, the same in every token.
+type PersonID string
+
+// Person is somebody who can be asked. People are created by operators or invitation only, never by a hint or a first
+// login.
+type Person struct {
+	V         int       `json:"v"`
+	ID        PersonID  `json:"sub"`
+	Name      string    `json:"name"`
+	Locale    string    `json:"locale"` // "en" or "ko"
+	Zone      string    `json:"zone"`   // IANA name; UTC when empty
+	Hints     []string  `json:"login_hints,omitempty"`
+	Email     string    `json:"email,omitempty"`
+	Phone     string    `json:"phone,omitempty"` // E.164
+	Addresses []Address `json:"addresses,omitempty"`
+	Disabled  bool      `json:"disabled,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+
+	Revision uint64 `json:"-"` // of the record this came from
+}
+
+// Address is where a channel reaches a person, in the person's order of preference.
+type Address struct {
+	Channel    string    `json:"channel"` // Name of a channels.Channel
+	Value      string    `json:"value"`   // E.164 number, device token, subscription
+	VerifiedAt time.Time `json:"verified_at,omitzero"`
+}
+
+// LogValue keeps numbers and device tokens out of logs.
+func (a Address) LogValue() slog.Value { return slog.StringValue(a.Channel) }
+
+// LogValue keeps a person's addresses and name out of logs.
+func (p *Person) LogValue() slog.Value { return slog.StringValue(string(p.ID)) }
+
+// names lists every identifier that must belong to this person alone, in the form in which hints are looked up.
+func (p *Person) names() []string {
+	names := []string{Name("sub", string(p.ID))}
+	for _, h := range p.Hints {
+		names = append(names, Name("hint", h))
+	}
+	if p.Email != "" {
+		names = append(names, Name("email", p.Email))
+	}
+	if p.Phone != "" {
+		names = append(names, Name("phone", p.Phone))
+	}
+	return names
+}
+
+// Name is the look-up form of an identifier: kind "sub", "hint", "email" or "phone". E-mail compares in lower case,
+// everything else exactly.
+func Name(kind, value string) string {
+	if kind == "email" {
+		value = strings.ToLower(value)
+	}
+	return kind + ":" + value
+}
+
+// Validate reports what a person's record must fulfil before it may be stored.
+func (p *Person) Validate() error {
+	switch {
+	case p.ID == "" || len(p.ID) > 255:
+		return invalid("sub", "must have 1 to 255 characters")
+	case strings.ContainsFunc(string(p.ID), odd) || strings.Contains(string(p.ID), " "):
+		return invalid("sub", "must not hold spaces or invisible characters")
+	case p.Name == "" || len(p.Name) > 200:
+		return invalid("name", "must have 1 to 200 bytes")
+	case p.Phone != "" && (len(p.Phone) < 8 || len(p.Phone) > 16 || p.Phone[0] != '+' || !isDigits(p.Phone[1:])):
+		return invalid("phone", "must be an E.164 number such as +4930123456")
+	case p.Email != "" && (strings.Count(p.Email, "@") != 1 || len(p.Email) > 254):
+		return invalid("email", "must be an e-mail address")
+	}
+	for i, h := range p.Hints {
+		if h == "" || len(h) > 512 || strings.ContainsFunc(h, odd) {
+			return invalid(fmt.Sprintf("login_hints[%d]", i), "must have 1 to 512 visible characters")
+		}
+	}
+	if p.Zone != "" {
+		if _, err := time.LoadLocation(p.Zone); err != nil {
+			return invalid("zone", "must be an IANA time zone")
+		}
+	}
+	return nil
+}
+
+func decodePerson(rec Record) (*Person, error) {
+	p := &Person{Revision: rec.Revision}
+	if err := json.Unmarshal(rec.Value, p); err != nil {
+		return nil, fmt.Errorf("read person: %w", err)
+	}
+	return p, nil
+}
