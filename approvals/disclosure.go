@@ -21,6 +21,7 @@ const (
 	RoleWords  Role = "words" // the agent's own words, unchecked
 	RoleCode   Role = "code"  // binding_message, to compare
 	RolePart   Role = "part"  // begins the facts of one of several objects
+	RoleWhole  Role = "whole" // about the request as a whole, after the facts of its objects
 )
 
 // Fact is one line of what the person reads.
@@ -126,10 +127,10 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 		Fact{w.say(labelAgent), Visible(r.AgentName), RoleAgent})
 	d.Facts = append(d.Facts, whole.facts...)
 	if access := p.scopes(r.Scope, w); access != "" {
-		d.Facts = append(d.Facts, Fact{w.say(labelAccess), access, RoleFact})
+		d.Facts = append(d.Facts, Fact{w.say(labelAccess), access, RoleWhole})
 	}
 	if len(r.Audience) > 0 {
-		d.Facts = append(d.Facts, Fact{w.say(labelAudience), Visible(strings.Join(r.Audience, ", ")), RoleFact})
+		d.Facts = append(d.Facts, Fact{w.say(labelAudience), Visible(strings.Join(r.Audience, ", ")), RoleWhole})
 	}
 	if r.Binding != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
