@@ -1,0 +1,38 @@
+# Everything a developer does here. `make` alone prints this list.
+
+GO ?= go
+TOOLS := -modfile=cmd/assent/tools/tools.mod
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: ## a whole approval on this machine; open the printed link
+	@$(GO) run ./cmd/assent demo
+
+test: ## all tests, two minutes at most
+	$(GO) test ./...
+
+check: ## what CI runs: format, vet, staticcheck, race tests
+	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool $(TOOLS) staticcheck ./...
+	$(GO) test -race ./...
+
+build: ## the release binary, ./assent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o assent ./cmd/assent
+
+bench: build ## figures of README, on this machine
+	./assent bench
+
+long: ## crash and race tests with all their rounds (an hour)
+	$(GO) test -timeout 3h ./store/... ./cmd/assent -long
+
+fuzz: ## each fuzz target for T (default 1m)
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${T:-1m} $$p || exit 1; \
+	  done; \
+	done
+
+.PHONY: help demo test check build bench long fuzz
+.DEFAULT_GOAL := help
