@@ -1,0 +1,61 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/bbolt"
+)
+
+// Backup writes a consistent copy of the file, which [Open] can open. The copy is made on the same disk first: a
+// reader that is slow to take it would otherwise keep old pages alive and could hold up every writer.
+func (s *Store) Backup(ctx context.Context, w io.Writer) error {
+	f, err := s.snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer discard(f)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if _, err := io.Copy(stopping{ctx, w}, f); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	return nil
+}
+
+// snapshot copies the file, as one transaction sees it, to an open temporary file beside it.
+func (s *Store) snapshot(ctx context.Context) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*.copy") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(stopping{ctx, f})
+		return err
+	})
+	if err != nil {
+		discard(f)
+		return nil, err
+	}
+	return f, nil
+}
+
+func discard(f *os.File) error { return errors.Join(f.Close(), os.Remove(f.Name())) }
+
+// stopping is a writer that ends with its context.
+type stopping struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (s stopping) Write(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.w.Write(p)
+}

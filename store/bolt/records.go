@@ -1,0 +1,184 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/bbolt"
+
+	"assent/approvals"
+)
+
+// Get returns a record, or [approvals.ErrNotFound] when it is absent or expired.
+func (s *Store) Get(ctx context.Context, kind, key string) (rec approvals.Record, err error) {
+	now := s.now().UnixNano()
+	rowKey := recordKey(kind, key)
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		row := tx.Bucket(bucketRecords).Get(rowKey)
+		if row == nil || expired(row, now) {
+			return approvals.ErrNotFound
+		}
+		rec, err = decodeRecord(rowKey, row)
+		return err
+	})
+	return rec, err
+}
+
+// Scan returns at most limit records of a kind whose key starts with prefix, in the byte order of their keys.
+func (s *Store) Scan(ctx context.Context, kind, prefix string, limit int) ([]approvals.Record, error) {
+	begin := recordKey(kind, prefix)
+	return s.scan(ctx, begin, begin, limit)
+}
+
+// ScanAfter returns at most limit records of a kind whose key is greater than after.
+func (s *Store) ScanAfter(ctx context.Context, kind, after string, limit int) ([]approvals.Record, error) {
+	from := recordKey(kind, after)
+	if after != "" {
+		from = append(from, 0) // the smallest key that is greater
+	}
+	return s.scan(ctx, recordKey(kind, ""), from, limit)
+}
+
+func (s *Store) scan(ctx context.Context, prefix, from []byte, limit int) (found []approvals.Record, err error) {
+	now := s.now().UnixNano()
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		found = nil
+		c := tx.Bucket(bucketRecords).Cursor()
+		for key, row := c.Seek(from); bytes.HasPrefix(key, prefix) && len(found) < limit; key, row = c.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if expired(row, now) {
+				continue
+			}
+			rec, err := decodeRecord(key, row)
+			if err != nil {
+				return err
+			}
+			found = append(found, rec)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Apply makes all writes in one durable transaction, or none. Each write sees the ones before it.
+func (s *Store) Apply(ctx context.Context, writes ...approvals.Write) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	if err := checkWrites(writes); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	return s.commit.do(ctx, func(tx *bbolt.Tx) ([]op, error) { return planWrites(tx, s.now().UnixNano(), writes) })
+}
+
+func checkWrites(writes []approvals.Write) error {
+	if len(writes) > maxWrites {
+		return refuse("writes", "must not be more than %d", maxWrites)
+	}
+	for _, w := range writes {
+		if err := checkWrite(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkWrite(w approvals.Write) error {
+	switch {
+	case w.Kind == "" || len(w.Kind) > maxKind || strings.ContainsRune(w.Kind, 0):
+		return refuse("kind", "must have 1 to %d bytes and no NUL", maxKind)
+	case w.Key == "" || len(w.Key) > maxKey:
+		return refuse(w.Kind+" key", "must have 1 to %d bytes", maxKey)
+	case len(w.Value) > maxValue:
+		return refuse(w.Kind+" value", "must not be longer than %d bytes", maxValue)
+	case !w.Expires.IsZero() && (w.Expires.Before(minExpiry) || w.Expires.After(maxExpiry)):
+		return refuse(w.Kind+" expiry", "must lie between the years 1970 and 2262")
+	}
+	return nil
+}
+
+// planWrites says what the writes come to, each against what the ones before it leave, or [approvals.ErrConflict].
+func planWrites(tx *bbolt.Tx, now int64, writes []approvals.Write) ([]op, error) {
+	records := tx.Bucket(bucketRecords)
+	ops := make([]op, 0, 2*len(writes)+8) // room for the rows of a request
+	planned := make(map[string][]byte, len(writes))
+	for _, w := range writes {
+		key := recordKey(w.Kind, w.Key)
+		row, again := planned[string(key)]
+		if !again {
+			row = records.Get(key)
+		}
+		revision := revisionAt(row, now)
+		if w.Revision != approvals.AnyRevision && w.Revision != revision {
+			return nil, approvals.ErrConflict
+		}
+		var fresh []byte
+		if !w.Gone {
+			w.Record.Revision = revision + 1
+			fresh = encodeRecord(w.Record)
+		}
+		ops = append(ops, replaceRecord(key, row, fresh)...)
+		planned[string(key)] = fresh
+	}
+	return ops, nil
+}
+
+// revisionAt is the revision that readers see at that moment; 0 when they see nothing.
+func revisionAt(row []byte, now int64) uint64 {
+	if row == nil || expired(row, now) {
+		return 0
+	}
+	return binary.BigEndian.Uint64(row)
+}
+
+// replaceRecord turns one row into another and keeps the expiry index in step; nil is no row.
+func replaceRecord(key, old, fresh []byte) (ops []op) {
+	if old != nil && stampOf(old) != 0 {
+		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(stampOf(old), key), gone: true})
+	}
+	if fresh == nil && old != nil {
+		return append(ops, op{bucket: bucketRecords, key: key, gone: true})
+	}
+	if fresh == nil {
+		return nil
+	}
+	ops = append(ops, op{bucket: bucketRecords, key: key, value: fresh})
+	if stampOf(fresh) != 0 {
+		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(stampOf(fresh), key)})
+	}
+	return ops
+}
+
+// pruneLimit is how many records one call of Prune removes at most, so that it does not hold other writers up.
+const pruneLimit = 1000
+
+// Prune removes expired records, the longest expired first, at most limit and never more than 1000 in one call. It
+// returns how many; fewer than limit and 1000 means that none are left.
+func (s *Store) Prune(ctx context.Context, limit int) (int, error) {
+	limit = min(limit, pruneLimit)
+	var removed int
+	err := s.commit.do(ctx, func(tx *bbolt.Tx) (ops []op, err error) {
+		ops, removed = planPrune(tx, s.now().UnixNano(), limit)
+		return ops, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("prune: %w", err)
+	}
+	return removed, nil
+}
+
+func planPrune(tx *bbolt.Tx, now int64, limit int) (ops []op, n int) {
+	c := tx.Bucket(bucketExpiry).Cursor()
+	end := number(uint64(now) + 1)
+	for key, _ := c.First(); key != nil && bytes.Compare(key, end) < 0 && n < limit; key, _ = c.Next() {
+		n++
+		ops = append(ops, op{bucket: bucketExpiry, key: bytes.Clone(key), gone: true},
+			op{bucket: bucketRecords, key: bytes.Clone(key[8:]), gone: true})
+	}
+	return ops, n
+}

@@ -1,0 +1,192 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/bbolt"
+
+	"assent/approvals"
+)
+
+// saved is a request ready to be written: everything that can be encoded before the commit.
+type saved struct {
+	row    []byte // nil when forgotten
+	writes []approvals.Write
+	events []op // rows of audit and outbox
+	audit  [][]byte
+}
+
+// prepare drains r and encodes it, in the order that [approvals.Store] asks for.
+func prepare(r *approvals.Request) (saved, error) {
+	p := saved{writes: r.TakeWrites()}
+	if err := checkWrites(p.writes); err != nil {
+		return p, err
+	}
+	for _, e := range r.TakeEvents() {
+		raw, err := json.Marshal(e)
+		if err != nil {
+			return p, fmt.Errorf("encode event %s: %w", e.ID(), err)
+		}
+		key := auditKey(e.Request, e.N)
+		p.audit = append(p.audit, key)
+		p.events = append(p.events, op{bucket: bucketAudit, key: key, value: raw}, op{bucket: bucketOutbox, value: key})
+	}
+	if r.Forgotten() {
+		return p, nil
+	}
+	var err error
+	p.row, err = encodeRequest(r)
+	return p, err
+}
+
+// ops adds what depends on the transaction: the record writes against their revisions, and that no audit record is
+// ever written twice.
+func (p saved) ops(tx *bbolt.Tx, now int64) ([]op, error) {
+	audit := tx.Bucket(bucketAudit)
+	for _, key := range p.audit {
+		if audit.Get(key) != nil {
+			return nil, approvals.ErrConflict
+		}
+	}
+	ops, err := planWrites(tx, now, p.writes)
+	if err != nil {
+		return nil, err
+	}
+	return append(ops, p.events...), nil
+}
+
+func checkRequest(r *approvals.Request) error {
+	switch {
+	case r.ID == "" || len(r.ID) > maxID || strings.ContainsRune(string(r.ID), 0):
+		return refuse("id", "must have 1 to %d bytes and no NUL", maxID)
+	case len(r.Subject) > maxOwner:
+		return refuse("subject", "must not be longer than %d bytes", maxOwner)
+	case len(r.Agent) > maxOwner:
+		return refuse("agent", "must not be longer than %d bytes", maxOwner)
+	case r.State == "" || len(r.State) > maxID || strings.ContainsRune(string(r.State), 0):
+		return refuse("state", "must have 1 to %d bytes and no NUL", maxID)
+	}
+	return nil
+}
+
+// Create writes a new request ([approvals.Store]). r is drained whether or not that succeeds. An id is taken for
+// ever: the audit trail of a forgotten request keeps it.
+func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
+	if err := checkRequest(r); err != nil {
+		return fmt.Errorf("create request: %w", err)
+	}
+	r.Rev = 1
+	p, err := prepare(r)
+	if err != nil {
+		return fmt.Errorf("create request: %w", err)
+	}
+	at := placeOf(r)
+	return s.commit.do(ctx, func(tx *bbolt.Tx) ([]op, error) {
+		if tx.Bucket(bucketRequests).Get([]byte(at.id)) != nil {
+			return nil, approvals.ErrConflict
+		}
+		ops, err := p.ops(tx, s.now().UnixNano())
+		if err != nil || p.row == nil {
+			return ops, err
+		}
+		return append(append(ops, op{bucket: bucketRequests, key: []byte(at.id), value: p.row}), at.rows()...), nil
+	})
+}
+
+// Request returns a stored request, or [approvals.ErrNotFound].
+func (s *Store) Request(ctx context.Context, id approvals.ID) (*approvals.Request, error) {
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRequest(row)
+}
+
+// row copies a request's row out of the file; decoding needs no transaction.
+func (s *Store) row(ctx context.Context, id approvals.ID) (row []byte, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		if row = bytes.Clone(tx.Bucket(bucketRequests).Get([]byte(id))); row == nil {
+			return approvals.ErrNotFound
+		}
+		return nil
+	})
+	return row, err
+}
+
+// changed is the outcome of one change of one revision of a request.
+type changed struct {
+	request  *approvals.Request
+	from, to place
+	saved    saved
+}
+
+// try runs change on a row. Nothing of it is visible to anybody until it is committed.
+func try(row []byte, change func(*approvals.Request) error) (changed, error) {
+	r, err := decodeRequest(row)
+	if err != nil {
+		return changed{}, err
+	}
+	from := placeOf(r)
+	if err := change(r); err != nil {
+		return changed{}, err
+	}
+	if r.ID != from.id {
+		return changed{}, refuse("id", "must not change")
+	}
+	if err := checkRequest(r); err != nil {
+		return changed{}, err
+	}
+	r.Rev = revOf(row) + 1
+	p, err := prepare(r)
+	return changed{r, from, placeOf(r), p}, err
+}
+
+// Update changes a stored request ([approvals.Store]). change usually runs here, on the revision that is stored now;
+// when somebody else commits first, it runs again inside the commit. It must not call the store.
+func (s *Store) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	ahead, err := try(row, change)
+	if err != nil {
+		return nil, err
+	}
+	var result *approvals.Request
+	err = s.commit.do(ctx, func(tx *bbolt.Tx) ([]op, error) {
+		stored := tx.Bucket(bucketRequests).Get([]byte(id))
+		if stored == nil {
+			return nil, approvals.ErrNotFound
+		}
+		latest := ahead
+		if revOf(stored) != revOf(row) {
+			var err error
+			if latest, err = try(stored, change); err != nil {
+				return nil, err
+			}
+		}
+		result = latest.request
+		return latest.ops(tx, s.now().UnixNano())
+	})
+	if err != nil {
+		return nil, err // and leave result alone: when ctx has ended, the committer may still set it
+	}
+	return result, nil
+}
+
+func (c changed) ops(tx *bbolt.Tx, now int64) ([]op, error) {
+	ops, err := c.saved.ops(tx, now)
+	if err != nil {
+		return nil, err
+	}
+	row := op{bucket: bucketRequests, key: []byte(c.from.id), value: c.saved.row}
+	if row.value == nil {
+		row.gone = true
+		return append(append(ops, row), c.from.leave()...), nil
+	}
+	return append(append(ops, row), c.from.move(c.to)...), nil
+}
