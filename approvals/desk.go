@@ -263,10 +263,50 @@ func (d *Desk) Record(ctx context.Context, id ID, report Delivery, also ...Write
 	})
 }
 
+// Hold makes record writes on condition that the request still waits for a decision that can be yes, in one transaction:
+// a claim made through it never comes after a decision. Otherwise it is [ErrDecided] or [ErrTooLate] and nothing is
+// written.
+func (d *Desk) Hold(ctx context.Context, id ID, also ...Write) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "hold", id, func(r *Request) error {
+		switch s := r.StateAt(at); {
+		case s != Pending:
+			return fmt.Errorf("%w: %w", ErrDecided, s.refusal())
+		case !at.Before(r.DecideBy):
+			return ErrTooLate
+		}
+		r.Also(also...)
+		return nil
+	})
+}
+
 // Cancel withdraws a request, pending or approved, as long as nothing has been redeemed.
 func (d *Desk) Cancel(ctx context.Context, id ID, by Actor, why Reason) (*Request, error) {
 	at := d.now()
 	return d.update(ctx, "cancel", id, func(r *Request) error { return r.Cancel(by, why, at) })
+}
+
+// CancelAll withdraws every pending request that q selects and returns how many: what happens when a person or an agent
+// is disabled (REQ-036).
+func (d *Desk) CancelAll(ctx context.Context, q Query, by Actor, why Reason) (int, error) {
+	q.States = []State{Pending}
+	done := 0
+	for {
+		page, err := d.store.List(ctx, q)
+		if err != nil || len(page) == 0 {
+			return done, err
+		}
+		for _, r := range page {
+			_, err := d.Cancel(ctx, r.ID, by, why)
+			switch {
+			case err == nil:
+				done++
+			case !errors.Is(err, ErrDecided): // decided in between: nothing to withdraw
+				return done, err
+			}
+			q.Before = r.ID
+		}
+	}
 }
 
 // Fail ends a request that could not be put before anybody.
