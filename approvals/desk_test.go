@@ -1,0 +1,453 @@
+package approvals_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"assent/approvals"
+	"assent/store/bolt"
+)
+
+// office is a desk over a real store, with Ann who is asked and a bot that asks. Its clock stands until it is moved.
+type office struct {
+	*approvals.Desk
+	t     *testing.T
+	store *bolt.Store
+	dir   *approvals.Directory
+	hub   *approvals.Hub
+	ahead atomic.Int64
+}
+
+var opening = time.Date(2027, 3, 14, 12, 0, 0, 0, time.UTC)
+
+func (o *office) now() time.Time           { return opening.Add(time.Duration(o.ahead.Load())) }
+func (o *office) wait(d time.Duration)     { o.ahead.Add(int64(d)) }
+func hash(secret string) []byte            { sum := sha256.Sum256([]byte("key" + secret)); return sum[:] }
+func everything(string) bool               { return true }
+func sameRev(a, b *approvals.Request) bool { return a.Rev == b.Rev }
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	o := &office{t: t, hub: approvals.NewHub()}
+	var err error
+	if o.store, err = bolt.Open(filepath.Join(t.TempDir(), "assent.db"), bolt.Options{Now: o.now}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.store.Close() })
+	o.dir = approvals.NewDirectory(o.store, o.hub, 0, o.now)
+	o.Desk = approvals.NewDesk(approvals.DeskParts{Store: o.store, Records: o.store, Directory: o.dir, Hub: o.hub,
+		Hash: hash, Now: o.now, Log: slog.New(slog.DiscardHandler)})
+	o.save(&approvals.Person{ID: "ann", Name: "Ann", Locale: "en", Zone: "Europe/Berlin", Hints: []string{"ann"}, Email: "ann@example.com"})
+	o.save(&approvals.Person{ID: "bob", Name: "Bob", Locale: "ko"})
+	o.saveAgent(&approvals.Agent{ID: "bot", Name: "Travel Bot", Types: []string{"payment_initiation", "tool_call"}})
+	return o
+}
+
+func (o *office) save(p *approvals.Person) {
+	o.t.Helper()
+	if err := o.dir.SavePerson(o.t.Context(), p); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func (o *office) saveAgent(a *approvals.Agent) {
+	o.t.Helper()
+	if err := o.dir.SaveAgent(o.t.Context(), a); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func (o *office) ask(life time.Duration) (*approvals.Request, string) {
+	o.t.Helper()
+	agent, err := o.dir.Agent(o.t.Context(), "bot")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	ann, err := o.dir.Person(o.t.Context(), "ann")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	details, err := o.Renderer.Types.Parse([]byte(`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"480.00"},
+		"creditorName":"Example Travel"}]`), everything)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	r, secret, err := o.Open(o.t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"},
+		Details: details, Binding: "H3-91", Life: life})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return r, secret
+}
+
+// answer is what Ann's page would hand in, having shown r in English.
+func (o *office) answer(r *approvals.Request) approvals.Answer {
+	o.t.Helper()
+	shown, err := o.Show(r, "en")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return approvals.Answer{By: "ann", Digest: shown.Digest(), Locale: "en", Level: approvals.LevelSession, Via: "page", AuthTime: o.now()}
+}
+
+func (o *office) kinds(id approvals.ID) string {
+	o.t.Helper()
+	events, err := o.store.Events(o.t.Context(), id)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var kinds []string
+	for i, e := range events {
+		if e.N != uint64(i+1) {
+			o.t.Errorf("audit record %d has number %d", i+1, e.N)
+		}
+		kinds = append(kinds, e.Kind)
+	}
+	return fmt.Sprint(kinds)
+}
+
+func TestAnApproval(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	if r.State != approvals.Pending || !r.ExpiresAt.Equal(opening.Add(5*time.Minute)) || !r.DecideBy.Equal(opening.Add(290*time.Second)) {
+		t.Fatalf("opened as %s until %v, decide by %v", r.State, r.ExpiresAt, r.DecideBy)
+	}
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrPending) {
+		t.Errorf("redeem before the decision: %v", err)
+	}
+	approved, err := o.Approve(t.Context(), r.ID, o.answer(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := approved.Decisions[0]
+	shown, _ := o.Show(approved, "en")
+	if d.Digest != shown.Digest() || d.Disclosure != string(shown.Canonical()) || len(approved.Granted) != 1 {
+		t.Errorf("decision %+v", d)
+	}
+	o.wait(time.Minute)
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrRedeemed) {
+		t.Errorf("second redemption: %v", err)
+	}
+	if got := o.kinds(r.ID); got != "[pending approved redeemed]" {
+		t.Errorf("audit trail %s", got)
+	}
+}
+
+// REQ-180: who does not hold the secret, or is another agent, learns nothing.
+func TestLookTellsNothing(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	for name, err := range map[string]error{
+		"wrong secret":  second(o.Look(t.Context(), "bot", r.ID, secret+"x")),
+		"no secret":     second(o.Look(t.Context(), "bot", r.ID, "")),
+		"another agent": second(o.Look(t.Context(), "bat", r.ID, secret)),
+		"unknown id":    second(o.Look(t.Context(), "bot", "nope", secret)),
+	} {
+		if err == nil || err.Error() != approvals.ErrNotFound.Error() && !errors.Is(err, approvals.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestWhatWasShownIsWhatIsApproved(t *testing.T) {
+	o := newOffice(t)
+	r, _ := o.ask(0)
+	altered := o.answer(r)
+	altered.Digest = "x" + altered.Digest[1:]
+	if _, err := o.Approve(t.Context(), r.ID, altered); !errors.Is(err, approvals.ErrChanged) {
+		t.Errorf("altered digest: %v", err)
+	}
+	other := o.answer(r)
+	other.Locale = "ko" // the digest of the English page does not approve the Korean one
+	if _, err := o.Approve(t.Context(), r.ID, other); !errors.Is(err, approvals.ErrChanged) {
+		t.Errorf("digest of another language: %v", err)
+	}
+	korean, err := o.Show(r, "ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Digest = korean.Digest()
+	if got, err := o.Approve(t.Context(), r.ID, other); err != nil || got.Decisions[0].Locale != "ko" {
+		t.Errorf("Korean page: %v", err)
+	}
+	if got := o.kinds(r.ID); got != "[pending approved]" {
+		t.Errorf("audit trail %s: refused attempts must leave none", got)
+	}
+}
+
+// Saying no needs no proof of what was read, and the note has a limit.
+func TestDenyWithoutDigest(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	long := approvals.Answer{By: "ann", Note: string(make([]rune, 281))}
+	if _, err := o.Deny(t.Context(), r.ID, long); !errors.Is(err, approvals.ErrInvalid) {
+		t.Errorf("long note: %v", err)
+	}
+	if _, err := o.Deny(t.Context(), r.ID, approvals.Answer{By: "ann", Note: "not this month"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrDenied) {
+		t.Errorf("redeem: %v", err)
+	}
+}
+
+// REQ-133: wishes are clamped and the truth is told.
+func TestLifeIsClamped(t *testing.T) {
+	o := newOffice(t)
+	for wish, want := range map[time.Duration]time.Duration{
+		0: 300 * time.Second, time.Second: 10 * time.Second, 30 * time.Second: 30 * time.Second, 999 * time.Hour: 7 * 24 * time.Hour,
+	} {
+		if r, _ := o.ask(wish); r.ExpiresAt.Sub(r.CreatedAt) != want {
+			t.Errorf("asked for %v, got %v", wish, r.ExpiresAt.Sub(r.CreatedAt))
+		}
+	}
+	if r, _ := o.ask(30 * time.Second); r.ExpiresAt.Sub(r.DecideBy) != 6*time.Second {
+		t.Errorf("a life of 30 s closes %v early, want 20 %%", r.ExpiresAt.Sub(r.DecideBy))
+	}
+}
+
+// REQ-193, 194: time runs out, the handle answers for a day, then nothing is left but the trail.
+func TestALifeToItsEnd(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(time.Minute)
+	sweep := func() {
+		t.Helper()
+		if _, err := o.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.wait(time.Minute)
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrExpired) {
+		t.Errorf("expired, not swept: %v", err)
+	}
+	sweep()
+	if got, _ := o.Request(t.Context(), r.ID); got.State != approvals.Expired {
+		t.Fatalf("after the sweep: %s", got.State)
+	}
+	o.wait(approvals.HandleLife - time.Second)
+	sweep()
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrExpired) {
+		t.Errorf("within a day: %v", err)
+	}
+	o.wait(2 * time.Second)
+	sweep()
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("after a day: %v", err)
+	}
+	if got, err := o.Request(t.Context(), r.ID); err != nil || len(got.SecretHash) != 0 || len(got.Disclosures) != 1 {
+		t.Errorf("retired: %v %+v", err, got)
+	}
+	o.wait(o.Terms.History)
+	sweep()
+	if _, err := o.Request(t.Context(), r.ID); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("purged: %v", err)
+	}
+	if got := o.kinds(r.ID); got != "[pending expired]" {
+		t.Errorf("audit trail %s", got)
+	}
+	for _, name := range []string{approvals.StepExpire, approvals.StepRetire, approvals.StepPurge} {
+		if left, _ := approvals.Due(t.Context(), o.store, name, o.now().Add(10000*time.Hour), 10); len(left) > 0 {
+			t.Errorf("step %s is left: %v", name, left)
+		}
+	}
+}
+
+// REQ-200: person or agent disabled between approval and redemption.
+func TestEligibilityAtRedemption(t *testing.T) {
+	for name, spoil := range map[string]func(o *office){
+		"person disabled": func(o *office) {
+			p, _ := o.dir.Person(o.t.Context(), "ann")
+			changed := *p
+			changed.Disabled = true
+			o.save(&changed)
+		},
+		"agent disabled": func(o *office) {
+			a, _ := o.dir.Agent(o.t.Context(), "bot")
+			changed := *a
+			changed.Disabled = true
+			o.saveAgent(&changed)
+		},
+		"type withdrawn": func(o *office) {
+			a, _ := o.dir.Agent(o.t.Context(), "bot")
+			changed := *a
+			changed.Types = []string{"tool_call"}
+			o.saveAgent(&changed)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			r, secret := o.ask(0)
+			if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+				t.Fatal(err)
+			}
+			spoil(o)
+			if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrNotEligible) {
+				t.Errorf("Redeem: %v", err)
+			}
+			got, _ := o.Request(t.Context(), r.ID)
+			if got.State != approvals.Cancelled || !errors.Is(got.Refusal(o.now()), approvals.ErrNotEligible) {
+				t.Errorf("state %s, refusal %v: the id must be spent", got.State, got.Refusal(o.now()))
+			}
+		})
+	}
+}
+
+// REQ-198, 275: whatever races, one decision counts and one redemption happens.
+func TestRaces(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		r, secret := o.ask(0)
+		answer := o.answer(r)
+		var wg sync.WaitGroup
+		var decided, redeemed atomic.Int32
+		for i := range 20 {
+			wg.Go(func() {
+				decide := o.Approve
+				if i%2 == 1 {
+					decide = o.Deny
+				}
+				if _, err := decide(context.Background(), r.ID, answer); err == nil {
+					decided.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		for range 20 {
+			wg.Go(func() {
+				if _, err := o.Redeem(context.Background(), "bot", r.ID, secret); err == nil {
+					redeemed.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		final, _ := o.Request(t.Context(), r.ID)
+		want := int32(1)
+		if final.State == approvals.Denied {
+			want = 0
+		}
+		if decided.Load() != 1 || redeemed.Load() != want {
+			t.Fatalf("%d decisions, %d redemptions, ended %s", decided.Load(), redeemed.Load(), final.State)
+		}
+		stored, err := o.store.Request(t.Context(), r.ID)
+		if err != nil || !sameRev(stored, final) {
+			t.Fatalf("memory has revision %d, the store %d (%v)", final.Rev, stored.Rev, err)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Cancel(t.Context(), r.ID, approvals.Actor{Kind: "person", ID: "ann"}, approvals.WithdrawnByPerson); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrWithdrawn) {
+		t.Errorf("redeem after withdrawal: %v", err)
+	}
+	for range 3 {
+		o.ask(0)
+	}
+	if n, err := o.CancelAll(t.Context(), approvals.Query{Agent: "bot", Limit: 2}, approvals.Actor{Kind: "operator"}, approvals.NotEligible); n != 3 || err != nil {
+		t.Errorf("withdrew %d, %v", n, err)
+	}
+}
+
+// A waiter is woken by every change, after it can be read.
+func TestChangesWakeWaiters(t *testing.T) {
+	o := newOffice(t)
+	r, _ := o.ask(0)
+	w := o.hub.Watch(string(r.ID))
+	defer w.Close()
+	go o.Approve(context.Background(), r.ID, o.answer(r))
+	<-w.C
+	if got, _ := o.Request(t.Context(), r.ID); got.State != approvals.Approved {
+		t.Errorf("woken, but read %s", got.State)
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	o := newOffice(t)
+	ctx := t.Context()
+	find := func(names ...string) approvals.PersonID {
+		p, err := o.dir.Find(ctx, names...)
+		if errors.Is(err, approvals.ErrNotFound) {
+			return ""
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.ID
+	}
+	for _, name := range []string{approvals.Name("hint", "ann"), approvals.Name("email", "Ann@Example.COM"), approvals.Name("sub", "ann")} {
+		if got := find(name); got != "ann" {
+			t.Errorf("%s finds %q", name, got)
+		}
+	}
+	if got := find(approvals.Name("hint", "ann"), approvals.Name("sub", "bob")); got != "" {
+		t.Errorf("two people answer to it, found %q (REQ-104)", got)
+	}
+	if err := o.dir.SavePerson(ctx, &approvals.Person{ID: "eve", Name: "Eve", Email: "ANN@example.com"}); !errors.Is(err, approvals.ErrTaken) {
+		t.Errorf("second owner of an address: %v", err)
+	}
+	if err := o.dir.SavePerson(ctx, &approvals.Person{ID: "ann", Name: "Another Ann"}); !errors.Is(err, approvals.ErrConflict) && !errors.Is(err, approvals.ErrTaken) {
+		t.Errorf("sub used again: %v", err)
+	}
+	p, _ := o.dir.Person(ctx, "ann")
+	moved := *p
+	moved.Email, moved.Hints = "ann@example.org", nil
+	o.save(&moved)
+	if find(approvals.Name("email", "ann@example.com")) != "" || find(approvals.Name("hint", "ann")) != "" || find(approvals.Name("email", "ann@example.org")) != "ann" {
+		t.Error("old identifiers still find, or the new one does not")
+	}
+	stale := *p
+	stale.Name = "Anna"
+	if err := o.dir.SavePerson(ctx, &stale); !errors.Is(err, approvals.ErrConflict) {
+		t.Errorf("write over a change: %v", err)
+	}
+	if people, err := o.dir.People(ctx, "", 10); err != nil || len(people) != 2 {
+		t.Errorf("%d people, %v", len(people), err)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	s, err := bolt.Open(filepath.Join(dir, "assent.db"), bolt.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	hub := approvals.NewHub()
+	desk := approvals.NewDesk(approvals.DeskParts{Store: s, Records: s, Hub: hub, Directory: approvals.NewDirectory(s, hub, 0, time.Now),
+		Hash: hash, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	details, err := desk.Renderer.Types.Parse([]byte(`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"480.00"},
+		"creditorName":"Example Travel"}]`), everything)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ask := approvals.Ask{Agent: &approvals.Agent{ID: "bot", Name: "Travel Bot"}, Subject: &approvals.Person{ID: "ann"}, Details: details}
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, _, err := desk.Open(context.Background(), ask); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
