@@ -113,21 +113,32 @@ func checkRequestRows(tx *bbolt.Tx, r *approvals.Request, f *faults) {
 	}
 }
 
-// checkIndexes looks for rows without a request; checkRequests has looked for the opposite. The request's own rows are
-// all there, so any further one is stale.
+// checkIndexes looks for rows without a request. checkRequests has found every row that belongs to one, so where the
+// numbers agree there are no others.
 func checkIndexes(tx *bbolt.Tx, f *faults) {
 	requests := tx.Bucket(bucketRequests)
+	want := count(requests)
 	for _, name := range [][]byte{bucketPerson, bucketAgent, bucketState} {
-		c := tx.Bucket(name).Cursor()
-		for key, _ := c.First(); key != nil; key, _ = c.Next() {
-			r, err := decodeRequest(requests.Get(idOfIndex(key)))
-			if err != nil {
-				f.add("index %s: row of %s: %w", name, idOfIndex(key), err)
-				continue
-			}
-			if !placeOf(r).has(name, key) {
-				f.add("index %s: stale row of %s", name, r.ID)
-			}
+		if index := tx.Bucket(name); count(index) != want {
+			checkIndex(name, index, requests, f)
+		}
+	}
+}
+
+func count(b *bbolt.Bucket) (n int) {
+	c := b.Cursor()
+	for key, _ := c.First(); key != nil; key, _ = c.Next() {
+		n++
+	}
+	return n
+}
+
+func checkIndex(name []byte, index, requests *bbolt.Bucket, f *faults) {
+	c := index.Cursor()
+	for key, _ := c.First(); key != nil; key, _ = c.Next() {
+		r, err := decodeRequest(requests.Get(idOfIndex(key)))
+		if err != nil || !placeOf(r).has(name, key) {
+			f.add("index %s: stale row of request %s", name, idOfIndex(key))
 		}
 	}
 }

@@ -29,7 +29,6 @@ func (s *Store) List(ctx context.Context, q approvals.Query) ([]*approvals.Reque
 	}
 	var found []*approvals.Request
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
-		found = nil
 		requests := tx.Bucket(bucketRequests)
 		walk := newestFirst(tx, q)
 		for id := walk.next(); id != nil && len(found) < q.Limit; id = walk.next() {

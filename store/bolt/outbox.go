@@ -16,7 +16,6 @@ import (
 // ([approvals.Outbox]).
 func (s *Store) Unsent(ctx context.Context, after uint64, limit int) (events []approvals.Event, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		events = nil
 		audit := tx.Bucket(bucketAudit)
 		c := tx.Bucket(bucketOutbox).Cursor()
 		key, row := c.Seek(number(after))
@@ -63,7 +62,6 @@ func (s *Store) Sent(ctx context.Context, seqs ...uint64) error {
 func (s *Store) Events(ctx context.Context, id approvals.ID) (events []approvals.Event, err error) {
 	prefix := append([]byte(id), 0)
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		events = nil
 		c := tx.Bucket(bucketAudit).Cursor()
 		for key, raw := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, raw = c.Next() {
 			e, err := decodeEvent(raw)

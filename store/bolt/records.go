@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"go.etcd.io/bbolt"
 
@@ -45,7 +46,6 @@ func (s *Store) ScanAfter(ctx context.Context, kind, after string, limit int) ([
 func (s *Store) scan(ctx context.Context, prefix, from []byte, limit int) (found []approvals.Record, err error) {
 	now := s.now().UnixNano()
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		found = nil
 		c := tx.Bucket(bucketRecords).Cursor()
 		for key, row := c.Seek(from); bytes.HasPrefix(key, prefix) && len(found) < limit; key, row = c.Next() {
 			if err := ctx.Err(); err != nil {
@@ -90,10 +90,10 @@ func checkWrites(writes []approvals.Write) error {
 
 func checkWrite(w approvals.Write) error {
 	switch {
-	case w.Kind == "" || len(w.Kind) > maxKind || strings.ContainsRune(w.Kind, 0):
-		return refuse("kind", "must have 1 to %d bytes and no NUL", maxKind)
-	case w.Key == "" || len(w.Key) > maxKey:
-		return refuse(w.Kind+" key", "must have 1 to %d bytes", maxKey)
+	case w.Kind == "" || len(w.Kind) > maxKind || !isText(w.Kind):
+		return refuse("kind", "must have 1 to %d bytes of UTF-8 and no NUL", maxKind)
+	case w.Key == "" || len(w.Key) > maxKey || !isText(w.Key):
+		return refuse(w.Kind+" key", "must have 1 to %d bytes of UTF-8 and no NUL", maxKey)
 	case len(w.Value) > maxValue:
 		return refuse(w.Kind+" value", "must not be longer than %d bytes", maxValue)
 	case !w.Expires.IsZero() && (w.Expires.Before(minExpiry) || w.Expires.After(maxExpiry)):
@@ -101,6 +101,9 @@ func checkWrite(w approvals.Write) error {
 	}
 	return nil
 }
+
+// isText reports whether every backend can keep s as text and order it by bytes.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // planWrites says what the writes come to, each against what the ones before it leave, or [approvals.ErrConflict].
 func planWrites(tx *bbolt.Tx, now int64, writes []approvals.Write) ([]op, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -59,16 +58,17 @@ func (p saved) ops(tx *bbolt.Tx, now int64) ([]op, error) {
 	return append(ops, p.events...), nil
 }
 
+// checkRequest refuses what an index could not keep apart.
 func checkRequest(r *approvals.Request) error {
 	switch {
-	case r.ID == "" || len(r.ID) > maxID || strings.ContainsRune(string(r.ID), 0):
-		return refuse("id", "must have 1 to %d bytes and no NUL", maxID)
-	case len(r.Subject) > maxOwner:
-		return refuse("subject", "must not be longer than %d bytes", maxOwner)
-	case len(r.Agent) > maxOwner:
-		return refuse("agent", "must not be longer than %d bytes", maxOwner)
-	case r.State == "" || len(r.State) > maxID || strings.ContainsRune(string(r.State), 0):
-		return refuse("state", "must have 1 to %d bytes and no NUL", maxID)
+	case r.ID == "" || len(r.ID) > maxID || !isText(string(r.ID)):
+		return refuse("id", "must have 1 to %d bytes of UTF-8 and no NUL", maxID)
+	case len(r.Subject) > maxOwner || !isText(string(r.Subject)):
+		return refuse("subject", "must not be longer than %d bytes of UTF-8 and hold no NUL", maxOwner)
+	case len(r.Agent) > maxOwner || !isText(string(r.Agent)):
+		return refuse("agent", "must not be longer than %d bytes of UTF-8 and hold no NUL", maxOwner)
+	case r.State == "" || len(r.State) > maxID || !isText(string(r.State)):
+		return refuse("state", "must have 1 to %d bytes of UTF-8 and no NUL", maxID)
 	}
 	return nil
 }

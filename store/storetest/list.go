@@ -1,11 +1,9 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"assent/approvals"
 	"assent/store"
@@ -21,8 +19,8 @@ func wantList(t *testing.T, s store.Store, q approvals.Query, want ...approvals.
 	for _, r := range found {
 		got = append(got, r.ID)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("List %+v (-want +got):\n%s", q, diff)
+	if !slices.Equal(got, want) {
+		t.Errorf("List %+v: %v, want %v", q, got, want)
 	}
 }
 

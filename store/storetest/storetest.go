@@ -19,6 +19,10 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	t.Run("requests", func(t *testing.T) { requests(t, open) })
 	t.Run("races", func(t *testing.T) { races(t, open) })
 	t.Run("list", func(t *testing.T) { list(t, open) })
+	t.Run("records", func(t *testing.T) { records(t, open) })
+	t.Run("records against a model", func(t *testing.T) { recordsModel(t, open) })
+	t.Run("outbox", func(t *testing.T) { outbox(t, open) })
+	t.Run("service", func(t *testing.T) { service(t, open) })
 }
 
 // clock is a time that tests move by hand.
