@@ -25,18 +25,23 @@ type Detail struct {
 // Details is an authorization_details array.
 type Details []Detail
 
-// MarshalJSON writes the object as it came.
-func (d Detail) MarshalJSON() ([]byte, error) { return d.Raw, nil }
+// MarshalJSON writes the object as a string, because encoding/json would rewrite <, > and & inside of it, and a database
+// may do worse. An edge that shows the object writes Raw.
+func (d Detail) MarshalJSON() ([]byte, error) { return json.Marshal(string(d.Raw)) }
 
 // UnmarshalJSON reads an object that was checked when it first came in.
 func (d *Detail) UnmarshalJSON(raw []byte) error {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return err
+	}
 	var head struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
+	if err := json.Unmarshal([]byte(text), &head); err != nil {
 		return err
 	}
-	d.Type, d.Raw = head.Type, bytes.Clone(raw)
+	d.Type, d.Raw = head.Type, json.RawMessage(text)
 	return nil
 }
 
