@@ -1,0 +1,181 @@
+package ciba
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"assent/approvals"
+)
+
+// interval is the number of seconds between polls that we ask for.
+const interval = 2
+
+// acknowledgement is the answer of CIBA section 7.3, without any other member (REQ-164).
+type acknowledgement struct {
+	AuthReqID string `json:"auth_req_id"`
+	ExpiresIn int    `json:"expires_in"`
+	Interval  int    `json:"interval"`
+}
+
+// asking is one backchannel authentication request on its way through [asking.read].
+type asking struct {
+	*call
+	h    *Handler
+	hint hint
+	ask  approvals.Ask
+	once *once  // what an Idempotency-Key means, or nil
+	kept []byte // the answer to an earlier request with that key
+}
+
+// authorize answers CIBA section 7: the request is durable before the answer leaves, and no message to the person is
+// waited for (REQ-165, 166).
+func (h *Handler) authorize(c *call) ([]byte, error) {
+	a := &asking{call: c, h: h}
+	if err := a.read(); err != nil {
+		return nil, err
+	}
+	if a.kept != nil {
+		return a.kept, nil
+	}
+	return a.open()
+}
+
+// read is REQ-083: the order in which a request is judged. The first fault is the answer, and nothing of a refused
+// request is stored (REQ-084).
+func (a *asking) read() error {
+	for _, step := range [...]func(*asking) error{
+		(*asking).readForm,     // transport, encoding
+		(*asking).authenticate, // who asks
+		(*asking).mayAsk,       // registered for the CIBA grant
+		(*asking).noneTwice,    // duplicate parameters
+		(*asking).noRequest,    // request object: not accepted
+		(*asking).required,     // required parameters, one hint
+		(*asking).readScope,    //
+		(*asking).readAudience, // resource
+		(*asking).readDetails,  // authorization_details
+		(*asking).readLife,     // requested_expiry
+		(*asking).readACR,      // acr_values
+		(*asking).readBinding,  // binding_message
+		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
+		(*asking).findPerson,   // whom the hint means
+	} {
+		if err := step(a); err != nil || a.kept != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *asking) readForm() (err error) {
+	a.form, err = readParams(a.w, a.r, false)
+	return err
+}
+
+func (a *asking) authenticate() (err error) {
+	a.caller, err = a.h.clients.authenticate(a.r.Context(), a.r.Header, a.form, a.at)
+	return err
+}
+
+func (a *asking) mayAsk() error {
+	if !a.client.mayUse(GrantCIBA) {
+		return errUnauthorized
+	}
+	return nil
+}
+
+func (a *asking) noneTwice() error { return a.form.noneTwice() }
+
+func (p *params) noneTwice() error {
+	if p.twice {
+		return badRequest("A parameter was sent more than once.")
+	}
+	return nil
+}
+
+func (a *asking) noRequest() error {
+	switch {
+	case a.form.get("request") != "":
+		return badRequest("Signed request objects are not accepted.")
+	case a.form.get("request_uri") != "":
+		return badRequest("The request_uri parameter is not accepted.")
+	}
+	return nil
+}
+
+func (a *asking) required() error {
+	hints := a.form.count("login_hint") + a.form.count("login_hint_token") + a.form.count("id_token_hint")
+	switch {
+	case a.form.get("scope") == "":
+		return badRequest("The scope parameter is required.")
+	case hints != 1:
+		return badRequest("Exactly one hint is required.")
+	case a.form.get("login_hint") == "":
+		return badRequest("Only login_hint is accepted as a hint.")
+	}
+	var err error
+	a.hint, err = parseHint(a.form.get("login_hint"), a.h.Issuer)
+	return err
+}
+
+func (a *asking) readScope() (err error) {
+	a.ask.Scope, err = askedScope(a.form.get("scope"), a.agent)
+	return err
+}
+
+func (a *asking) readAudience() (err error) {
+	a.ask.Audience, err = a.h.askedAudience(a.form, a.agent)
+	return err
+}
+
+func (a *asking) readDetails() (err error) {
+	a.ask.Details, err = parseDetails(a.h.Desk.Renderer.Types, a.form.get("authorization_details"), a.agent.MayAsk)
+	if len(a.ask.Audience) == 0 {
+		a.ask.Audience = a.h.fromLocations(a.ask.Details, a.agent)
+	}
+	return err
+}
+
+func (a *asking) readLife() (err error) {
+	a.ask.Life, err = askedLife(a.form.get("requested_expiry"))
+	return err
+}
+
+func (a *asking) readACR() (err error) {
+	a.ask.ACR, err = askedACR(a.form.get("acr_values"))
+	return err
+}
+
+func (a *asking) readBinding() (err error) {
+	a.ask.Binding, err = askedBinding(a.form.get("binding_message"))
+	return err
+}
+
+func (a *asking) findPerson() (err error) {
+	a.ask.Subject, err = a.h.person(a.r.Context(), a.hint)
+	return err
+}
+
+// open hands the request to the desk.
+func (a *asking) open() ([]byte, error) {
+	a.ask.Agent = a.agent
+	var body []byte
+	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
+		a.id = r.ID
+		body, err = json.Marshal(acknowledgement{string(r.ID) + "." + secret, int(r.ExpiresAt.Sub(r.CreatedAt) / time.Second), interval})
+		if err != nil || a.once == nil {
+			return nil, err
+		}
+		return []approvals.Write{a.once.put(body)}, nil
+	}
+	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
+	switch {
+	case errors.Is(err, approvals.ErrConflict) && a.once != nil:
+		return a.once.find(a.r.Context()) // of the one that was faster
+	case errors.Is(err, approvals.ErrNotEligible):
+		return nil, errUnknownUser // disabled since the hint was looked up
+	case err != nil:
+		return nil, err
+	}
+	return body, nil
+}

@@ -1,0 +1,203 @@
+package ciba
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// GrantCIBA is the grant type of CIBA Core section 10.1.
+const GrantCIBA = "urn:openid:params:grant-type:ciba"
+
+// Client authentication methods that we offer (OpenID Connect Core section 9).
+const (
+	SecretBasic = "client_secret_basic"
+	SecretPost  = "client_secret_post"
+)
+
+var authMethods = []string{SecretBasic, SecretPost}
+
+// MinSecret is the least length of a secret that is given by hand outside dev mode.
+const MinSecret = 22
+
+// maxPollHold is the longest time that a poll may be held (REQ-191).
+const maxPollHold = 25
+
+// Client is what this door keeps about an agent, in [approvals.Agent.Client].
+type Client struct {
+	V            int      `json:"v"`
+	AuthMethod   string   `json:"token_endpoint_auth_method"`
+	Secrets      []Secret `json:"secrets,omitempty"`
+	GrantTypes   []string `json:"grant_types"`
+	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
+	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
+	PollHold     *int     `json:"poll_hold_seconds,omitempty"` // how long a poll without Prefer is held; absent: our default
+}
+
+// Secret is the keyed hash of a client secret.
+type Secret struct {
+	MAC     []byte    `json:"mac"`
+	Expires time.Time `json:"expires,omitzero"` // zero: never. Set for the secret that a rotation replaces.
+}
+
+// ClientOf reads what this door keeps about an agent.
+func ClientOf(a *approvals.Agent) (*Client, error) {
+	c := &Client{}
+	if err := json.Unmarshal(a.Client, c); err != nil {
+		return nil, fmt.Errorf("read client %s: %w", a.ID, err)
+	}
+	return c, nil
+}
+
+// Keep writes c into the agent's record.
+func (c *Client) Keep(a *approvals.Agent) error {
+	c.V = 1
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("keep client %s: %w", a.ID, err)
+	}
+	a.Client = raw
+	return nil
+}
+
+// NewSecret makes a client secret of 256 bits from letters, digits, - and _, which every encoding leaves alone.
+func NewSecret() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// NewClientID makes a client_id.
+func NewClientID() string { return "agt_" + rand.Text()[:16] }
+
+// SetSecret gives the agent a new secret. The old one keeps working until the given time; at the zero time it is over
+// at once.
+func SetSecret(a *approvals.Agent, root *keys.Root, secret string, oldUntil time.Time) error {
+	c, err := ClientOf(a)
+	if err != nil {
+		return err
+	}
+	if err := checkSecret(secret); err != nil {
+		return err
+	}
+	fresh := Secret{MAC: root.MAC(keys.LabelClient, string(a.ID), secret)}
+	if oldUntil.IsZero() || len(c.Secrets) == 0 {
+		c.Secrets = []Secret{fresh}
+		return c.Keep(a)
+	}
+	old := c.Secrets[0]
+	old.Expires = oldUntil
+	c.Secrets = []Secret{fresh, old}
+	return c.Keep(a)
+}
+
+func checkSecret(secret string) error {
+	if secret == "" || len(secret) > 256 || strings.ContainsFunc(secret, func(c rune) bool { return c < 0x21 || c > 0x7e }) {
+		return &approvals.FieldError{Field: "client_secret", Rule: "must have 1 to 256 visible ASCII characters"}
+	}
+	return nil
+}
+
+// matches compares a secret with all that are valid now, in a time that does not depend on them.
+func (c *Client) matches(root *keys.Root, id, secret string, now time.Time) bool {
+	ok := false
+	for _, s := range c.Secrets {
+		good := root.Verify(s.MAC, keys.LabelClient, id, secret)
+		ok = ok || good && (s.Expires.IsZero() || now.Before(s.Expires))
+	}
+	return ok
+}
+
+func (c *Client) mayUse(grant string) bool { return slices.Contains(c.GrantTypes, grant) }
+
+// Metadata is RFC 7591 client metadata with the members of CIBA Core section 4 and our own, as fixtures and
+// `agent add --file` give them. Members that we do not know are ignored (RFC 7591 section 2).
+type Metadata struct {
+	ClientID     string   `json:"client_id"`
+	ClientSecret string   `json:"client_secret"`
+	ClientName   string   `json:"client_name"`
+	AuthMethod   string   `json:"token_endpoint_auth_method"`
+	GrantTypes   []string `json:"grant_types"`
+	Scope        string   `json:"scope"`
+	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
+	UserCode     bool     `json:"backchannel_user_code_parameter"`
+	RequestAlg   string   `json:"backchannel_authentication_request_signing_alg"`
+	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
+	Types        []string `json:"authorization_details_types"`
+	Audiences    []string `json:"allowed_audiences"`
+	PollHold     *int     `json:"poll_hold_seconds"`
+	BindingCode  string   `json:"binding_code"`
+}
+
+// ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
+// given gets our default: client_secret_post, the CIBA grant, poll mode, ES256.
+func ParseMetadata(raw []byte, types approvals.Types) (Metadata, error) {
+	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: "poll", IDTokenAlg: "ES256",
+		BindingCode: "compare"}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("read client metadata: %w", err)
+	}
+	if m.ClientName == "" {
+		m.ClientName = m.ClientID
+	}
+	return m, m.validate(types)
+}
+
+func (m Metadata) validate(types approvals.Types) error {
+	rules := []struct {
+		ok          bool
+		field, rule string
+	}{
+		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method", "must be client_secret_basic or client_secret_post"},
+		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
+		{!m.UserCode, "backchannel_user_code_parameter", "must be false"},
+		{m.RequestAlg == "", "backchannel_authentication_request_signing_alg", "must be absent: signed requests are not accepted"},
+		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
+		{m.BindingCode == "compare", "binding_code", "must be compare"},
+		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
+		{len(m.Audiences) <= 100, "allowed_audiences", "must not hold more than 100 values"},
+		{validScope(m.Scope), "scope", "must be scope tokens separated by spaces"},
+		{!slices.ContainsFunc(m.Audiences, badAudience), "allowed_audiences", "must hold 1 to 512 visible characters each"},
+	}
+	for _, r := range rules {
+		if !r.ok {
+			return &approvals.FieldError{Field: r.field, Rule: r.rule}
+		}
+	}
+	for i, name := range m.Types {
+		if _, known := types[name]; !known {
+			return &approvals.FieldError{Field: fmt.Sprintf("authorization_details_types[%d]", i), Rule: "must be a type that this server knows"}
+		}
+	}
+	return nil
+}
+
+func badAudience(s string) bool {
+	return s == "" || len(s) > 512 || strings.ContainsFunc(s, func(c rune) bool { return c < 0x21 || c > 0x7e })
+}
+
+// Agent makes the record of a client. A client_secret is kept as its keyed hash; without one the caller uses
+// [SetSecret].
+func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error) {
+	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Types: m.Types,
+		Scopes: scopeTokens(m.Scope), Audiences: m.Audiences, CreatedAt: now}
+	if err := a.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode,
+		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold}
+	if err := c.Keep(a); err != nil {
+		return nil, err
+	}
+	if m.ClientSecret == "" {
+		return a, nil
+	}
+	return a, SetSecret(a, root, m.ClientSecret, time.Time{})
+}

@@ -1,0 +1,156 @@
+package ciba
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// caller is an authenticated client.
+type caller struct {
+	agent  *approvals.Agent
+	client *Client
+}
+
+// proof is what a client offers to show who it is.
+type proof struct {
+	method string
+	id     string
+	secret string
+	raw    string // the secret without percent-decoding, for clients that do not encode
+}
+
+// clients authenticates, keeping what it parsed for as long as the directory keeps the record it parsed.
+type clients struct {
+	directory *approvals.Directory
+	root      *keys.Root
+	nobody    *Client // stands in for clients that do not exist, so that they cost the same
+	parsed    sync.Map
+}
+
+func newClients(directory *approvals.Directory, root *keys.Root) *clients {
+	return &clients{directory: directory, root: root,
+		nobody: &Client{Secrets: []Secret{{MAC: root.MAC(keys.LabelClient, "", NewSecret())}}}}
+}
+
+// authenticate decides who calls. Unknown, disabled, wrong secret and wrong method take the same path to the same bytes
+// (REQ-047 to 052).
+func (cs *clients) authenticate(ctx context.Context, header http.Header, form *params, now time.Time) (*caller, error) {
+	refusal := errClient
+	if header.Get("Authorization") != "" && isBasic(header.Get("Authorization")) {
+		refusal = errClientBasic
+	}
+	offered, err := offer(header, form)
+	if err != nil {
+		return nil, err
+	}
+	if offered == nil {
+		return nil, refusal
+	}
+	agent, client, err := cs.find(ctx, offered.id)
+	if err != nil {
+		return nil, err
+	}
+	good := client.matches(cs.root, offered.id, offered.secret, now)
+	if offered.raw != offered.secret {
+		good = client.matches(cs.root, offered.id, offered.raw, now) || good
+	}
+	if !good || agent == nil || agent.Disabled || client.AuthMethod != offered.method {
+		return nil, refusal
+	}
+	return &caller{agent, client}, nil
+}
+
+// offer finds the one mechanism that a request uses; two at once are malformed (REQ-048), none is nil. The query is
+// never looked at (REQ-070).
+func offer(header http.Header, form *params) (*proof, error) {
+	lines := header["Authorization"]
+	mechanisms := len(lines) + form.count("client_secret") + form.count("client_assertion")
+	switch {
+	case mechanisms > 1, form.count("client_id") > 1, form.count("client_assertion_type") > 1:
+		return nil, badRequest("More than one client authentication was used.")
+	case mechanisms == 0, form.get("client_assertion") != "", form.get("client_assertion_type") != "":
+		return nil, nil
+	case len(lines) == 0:
+		secret := form.get("client_secret")
+		return &proof{method: SecretPost, id: form.get("client_id"), secret: secret, raw: secret}, nil
+	}
+	p := basic(lines[0])
+	if p == nil || form.get("client_id") != "" && form.get("client_id") != p.id {
+		return nil, nil
+	}
+	return p, nil
+}
+
+func isBasic(line string) bool {
+	return len(line) >= 6 && strings.EqualFold(line[:6], "basic ")
+}
+
+// basic reads RFC 7617 credentials whose halves are form-encoded (RFC 6749 section 2.3.1). Clients that skip that
+// encoding get one comparison with the raw text.
+func basic(line string) *proof {
+	if !isBasic(line) {
+		return nil
+	}
+	plain, err := base64.StdEncoding.DecodeString(strings.Trim(line[6:], " "))
+	if err != nil {
+		return nil
+	}
+	id, secret, ok := strings.Cut(string(plain), ":")
+	if !ok || id == "" || secret == "" {
+		return nil
+	}
+	p := &proof{method: SecretBasic, id: id, secret: secret, raw: secret}
+	if decoded, ok := unescape(id); ok {
+		p.id = decoded
+	}
+	if decoded, ok := unescape(secret); ok {
+		p.secret = decoded
+	}
+	return p
+}
+
+// find returns the agent and what we keep about it, or nobody's client with a nil agent.
+func (cs *clients) find(ctx context.Context, id string) (*approvals.Agent, *Client, error) {
+	if id == "" || len(id) > 255 {
+		return nil, cs.nobody, nil
+	}
+	agent, err := cs.directory.Agent(ctx, approvals.AgentID(id))
+	if errors.Is(err, approvals.ErrNotFound) {
+		return nil, cs.nobody, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := cs.read(agent)
+	return agent, client, err
+}
+
+type parsedClient struct {
+	of     *approvals.Agent
+	client *Client
+}
+
+// read parses a record once: the directory hands out the same pointer until the record changes.
+func (cs *clients) read(a *approvals.Agent) (*Client, error) {
+	if v, ok := cs.parsed.Load(a.ID); ok && v.(parsedClient).of == a {
+		return v.(parsedClient).client, nil
+	}
+	c, err := ClientOf(a)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Secrets) == 0 {
+		c.Secrets = slices.Clone(cs.nobody.Secrets)
+	}
+	cs.parsed.Store(a.ID, parsedClient{a, c})
+	return c, nil
+}

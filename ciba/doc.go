@@ -1,0 +1,30 @@
+// Package ciba is the agents' door: OpenID Connect Client-Initiated Backchannel Authentication (CIBA Core 1.0), poll mode,
+// with rich authorization requests (RFC 9396).
+//
+//	endpoint                                       file            specification
+//	POST /bc-authorize                             authorize.go    CIBA 7, 13
+//	POST /token, /oauth/token                      token.go        CIBA 10, 11; RFC 6749 5
+//	POST /requests/status, /requests/cancel        status.go       ours
+//	GET /.well-known/openid-configuration          metadata.go     OpenID Connect Discovery 4
+//	GET /.well-known/oauth-authorization-server    metadata.go     RFC 8414 3
+//	GET /.well-known/jwks.json                     metadata.go     RFC 7517 5
+//
+//	step                                           file
+//	one answer, one log line, limits               handler.go
+//	forms and JSON bodies                          params.go
+//	client_secret_basic, client_secret_post        clientauth.go
+//	what a client is registered with               client.go       RFC 7591 2
+//	whom a login_hint means                        hint.go         CIBA 7.1; RFC 9493
+//	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
+//	when an agent may poll again                   pace.go         CIBA 11
+//	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240
+//	answers that got lost and are asked for again  idempotency.go
+//	ID token, access token                         issuer.go       OpenID Connect Core 2; RFC 9068
+//	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
+//	signing keys                                   keys.go         RFC 7517
+//	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
+//
+// It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (signed request objects, ping
+// and push, client assertions) is neither advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
+// list that the tests are named after.
+package ciba

@@ -1,0 +1,217 @@
+package ciba
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, ACRs and Fresh.
+type Parts struct {
+	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
+	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
+	AnyHTTPSAudience bool   // dev mode: every https resource is known and allowed
+	ACRs             []string
+
+	Desk      *approvals.Desk
+	Directory *approvals.Directory
+	Records   approvals.Records
+	Hub       *approvals.Hub
+	Root      *keys.Root
+	Keyring   *Keyring
+	Now       func() time.Time
+	Log       *slog.Logger
+	Fresh     time.Duration // as in [approvals.NewDirectory]: held polls look again this often
+}
+
+// Handler answers agents. It is safe for concurrent use.
+type Handler struct {
+	Parts
+	router  chi.Router
+	paths   []string
+	clients *clients
+	issuer  *issuer
+	pace    *pace
+	closing chan struct{}
+	once    sync.Once
+}
+
+// New returns a handler for one issuer.
+func New(p Parts) (*Handler, error) {
+	base, err := issuerPath(p.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	if p.DefaultAudience == "" {
+		return nil, errors.New("ciba: a default audience is required")
+	}
+	h := &Handler{Parts: p, router: chi.NewRouter(), clients: newClients(p.Directory, p.Root), pace: newPace(),
+		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
+		closing: make(chan struct{})}
+	document, err := h.discovery(base)
+	if err != nil {
+		return nil, err
+	}
+	h.handle(base+"/bc-authorize", h.post("authorize", h.authorize))
+	h.handle(base+"/token", h.post("token", h.token))
+	h.handle(base+"/oauth/token", h.post("token", h.token))
+	h.handle(base+"/requests/status", h.post("status", h.status))
+	h.handle(base+"/requests/cancel", h.post("cancel", h.cancel))
+	h.handle(base+"/.well-known/jwks.json", public(h.jwks))
+	for _, path := range discoveryPaths(base) {
+		h.handle(path, public(func() ([]byte, error) { return document, nil }))
+	}
+	return h, nil
+}
+
+// issuerPath checks the issuer (RFC 8414 section 2) and returns its path without trailing slash.
+func issuerPath(issuer string) (string, error) {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" ||
+		strings.ContainsAny(issuer, "?#{}* ") || u.User != nil {
+		return "", errors.New("ciba: the issuer must be an https URL without query and fragment")
+	}
+	return strings.TrimSuffix(u.EscapedPath(), "/"), nil
+}
+
+func (h *Handler) handle(path string, f http.HandlerFunc) {
+	h.paths = append(h.paths, path)
+	h.router.HandleFunc(path, f)
+}
+
+// Paths lists the paths that this handler answers, so that they can be mounted beside others.
+func (h *Handler) Paths() []string { return h.paths }
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.router.ServeHTTP(w, r) }
+
+// Close sends held polls home with authorization_pending and holds no more. It does not wait.
+func (h *Handler) Close() { h.once.Do(func() { close(h.closing) }) }
+
+// call is one request on its way through an endpoint.
+type call struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	at   time.Time // of arrival; polls are paced by it (REQ-185)
+	form *params
+	*caller
+	id     approvals.ID // of the request it is about
+	secret string
+	waited bool // it has been held
+}
+
+// post serves an endpoint of the back channel: one answer in JSON that nobody may store, and one log line.
+func (h *Handler) post(name string, do func(*call) ([]byte, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: w, r: r, at: h.Now()}
+		body, err := h.answer(c, do)
+		header := w.Header()
+		header["Content-Type"] = jsonType
+		header["Cache-Control"] = noStore
+		header["Pragma"] = noCache
+		status := http.StatusOK
+		var f *fault
+		if err != nil {
+			f = faultOf(err)
+			status, body = f.status, f.body()
+			f.headers(header)
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write(body) // the client is gone: nobody to tell
+		h.logCall(name, c, f, err)
+	}
+}
+
+func (h *Handler) answer(c *call, do func(*call) ([]byte, error)) ([]byte, error) {
+	if c.r.Method != http.MethodPost {
+		c.w.Header().Set("Allow", http.MethodPost)
+		return nil, errMethod
+	}
+	return do(c)
+}
+
+var errMethod = &fault{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "The method must be POST."}
+
+// Header values that every answer shares; net/http only reads them.
+var (
+	jsonType = []string{"application/json"}
+	noStore  = []string{"no-store"}
+	noCache  = []string{"no-cache"}
+	anyCache = []string{"public, max-age=" + strconv.Itoa(int(cacheAge/time.Second))}
+)
+
+func (f *fault) headers(header http.Header) {
+	if f.retry > 0 {
+		header.Set("Retry-After", strconv.Itoa(f.retry))
+	}
+	if f.challenge {
+		header.Set("WWW-Authenticate", `Basic realm="assent", charset="UTF-8"`)
+	}
+}
+
+// logCall writes the one line of a call. Polls that only hear that there is nothing yet are lines for debugging.
+func (h *Handler) logCall(name string, c *call, f *fault, err error) {
+	level, code := slog.LevelInfo, ""
+	if f != nil {
+		code = f.code
+	}
+	switch {
+	case f == nil && name == "status", code == "authorization_pending", code == "slow_down":
+		level = slog.LevelDebug
+	case f != nil && f.status >= 500:
+		level = slog.LevelError
+	}
+	ctx := c.r.Context()
+	if !h.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 6)
+	attrs = append(attrs, slog.String("endpoint", name), slog.Duration("took", h.Now().Sub(c.at)))
+	if c.caller != nil {
+		attrs = append(attrs, slog.String("agent", string(c.agent.ID)))
+	}
+	if c.id != "" {
+		attrs = append(attrs, slog.String("request", string(c.id)))
+	}
+	if code != "" {
+		attrs = append(attrs, slog.String("error", code))
+	}
+	if level == slog.LevelError {
+		attrs = append(attrs, slog.Any("cause", err))
+	}
+	h.Log.LogAttrs(ctx, level, "agent call", attrs...)
+}
+
+// public serves a document that anybody may read and keep for a while.
+func public(document func() ([]byte, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			header.Set("Allow", "GET, HEAD")
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		body, err := document()
+		if err != nil {
+			f := faultOf(err)
+			header["Content-Type"] = jsonType
+			f.headers(header)
+			w.WriteHeader(f.status)
+			body = f.body()
+		} else {
+			header["Content-Type"] = jsonType
+			header["Cache-Control"] = anyCache
+		}
+		_, _ = w.Write(body)
+	}
+}

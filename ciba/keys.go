@@ -1,0 +1,346 @@
+package ciba
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// The signing keys lie in one record, so that a rotation is one compare-and-set.
+const (
+	kindKeys = "ciba.keys"
+	keySet   = "set"
+)
+
+// keyLag is how long another process may go on signing with the old key after a rotation.
+const keyLag = time.Minute
+
+// storedKey is one key as it is kept. A key is made, published, signs from SignsFrom on, and is published until Until.
+type storedKey struct {
+	KeyID     string    `json:"kid"`
+	Alg       string    `json:"alg"`
+	Sealed    []byte    `json:"sealed"` // PKCS #8
+	CreatedAt time.Time `json:"created_at"`
+	SignsFrom time.Time `json:"signs_from,omitzero"` // zero: it is the next one
+	Until     time.Time `json:"until,omitzero"`      // zero: it has no successor
+}
+
+type storedKeys struct {
+	V    int         `json:"v"`
+	Keys []storedKey `json:"keys"` // in the order in which they sign
+}
+
+// Keyring holds the keys that sign tokens. Signing takes no lock and parses nothing.
+type Keyring struct {
+	records approvals.Records
+	root    *keys.Root
+	hub     *approvals.Hub
+	fresh   time.Duration
+	now     func() time.Time
+	log     *slog.Logger
+
+	set     atomic.Pointer[keyState]
+	stale   atomic.Bool
+	reading sync.Mutex
+}
+
+type keyState struct {
+	keys     []*signingKey
+	revision uint64
+	read     time.Time
+	cached   storedKeys
+}
+
+// signingKey is a [keys.Signer] whose JOSE headers are ready.
+type signingKey struct {
+	keys.Signer
+	stored      storedKey
+	public      jose.JSONWebKey
+	accessToken jose.Signer // typ at+jwt
+	idToken     jose.Signer // typ JWT
+}
+
+// NewKeyring reads the signing keys, or makes the first one and its successor. fresh is as in
+// [approvals.NewDirectory].
+func NewKeyring(ctx context.Context, records approvals.Records, root *keys.Root, hub *approvals.Hub, fresh time.Duration,
+	now func() time.Time, log *slog.Logger) (*Keyring, error) {
+	k := &Keyring{records: records, root: root, hub: hub, fresh: fresh, now: now, log: log}
+	err := k.load(ctx)
+	if errors.Is(err, approvals.ErrNotFound) {
+		err = k.begin(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	hub.OnDeliver(func(topic string) {
+		if topic == approvals.TopicRecord(kindKeys, keySet) {
+			k.stale.Store(true)
+		}
+	})
+	return k, nil
+}
+
+// begin makes the first set. When another process was faster, its set counts.
+func (k *Keyring) begin(ctx context.Context) error {
+	first, err := k.create()
+	if err != nil {
+		return err
+	}
+	second, err := k.create()
+	if err != nil {
+		return err
+	}
+	first.SignsFrom = first.CreatedAt
+	err = k.write(ctx, storedKeys{Keys: []storedKey{first, second}}, 0)
+	if errors.Is(err, approvals.ErrConflict) {
+		return k.load(ctx)
+	}
+	return err
+}
+
+// ErrRotating means that the last rotation is not over: its key has not begun to sign.
+var ErrRotating = errors.New("the last rotation has not taken effect yet")
+
+// Rotation says what [Keyring.Rotate] did.
+type Rotation struct {
+	KeyID     string    `json:"kid"`        // that signs next
+	SignsFrom time.Time `json:"signs_from"` // once every cache of the JWKS knows it
+	OldUntil  time.Time `json:"old_until"`  // when the key before it is withdrawn, its last token being dead
+}
+
+// Rotate lets the next key sign as soon as it has been published long enough, and publishes a successor. The old key
+// stays published until the last token that it signed has died.
+func (k *Keyring) Rotate(ctx context.Context) (Rotation, error) {
+	if err := k.load(ctx); err != nil {
+		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
+	}
+	state, at := k.set.Load(), k.now()
+	list := slices.DeleteFunc(slices.Clone(state.cached.Keys), func(s storedKey) bool { return s.gone(at) })
+	next, current := &list[len(list)-1], &list[len(list)-2]
+	if at.Before(current.SignsFrom) {
+		return Rotation{}, ErrRotating
+	}
+	next.SignsFrom = at
+	if known := next.CreatedAt.Add(cacheAge); known.After(at) {
+		next.SignsFrom = known
+	}
+	current.Until = next.SignsFrom.Add(tokenLife + keyLag)
+	done := Rotation{KeyID: next.KeyID, SignsFrom: next.SignsFrom, OldUntil: current.Until}
+	successor, err := k.create()
+	if err != nil {
+		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
+	}
+	if err := k.write(ctx, storedKeys{Keys: append(list, successor)}, state.revision); err != nil {
+		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
+	}
+	return done, nil
+}
+
+func (s storedKey) gone(at time.Time) bool { return !s.Until.IsZero() && !at.Before(s.Until) }
+
+// create makes a P-256 key and seals it.
+func (k *Keyring) create() (storedKey, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return storedKey{}, fmt.Errorf("make key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return storedKey{}, fmt.Errorf("make key: %w", err)
+	}
+	print, err := (&jose.JSONWebKey{Key: private.Public()}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return storedKey{}, fmt.Errorf("make key: %w", err)
+	}
+	kid := base64.RawURLEncoding.EncodeToString(print)
+	return storedKey{KeyID: kid, Alg: string(jose.ES256), CreatedAt: k.now(), Sealed: k.root.Seal(sealKey(kid), der)}, nil
+}
+
+func sealKey(kid string) string { return kindKeys + "/" + kid }
+
+func (k *Keyring) write(ctx context.Context, set storedKeys, revision uint64) error {
+	set.V = 1
+	raw, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	w := approvals.Write{Record: approvals.Record{Kind: kindKeys, Key: keySet, Value: raw, Revision: revision}}
+	if err := k.records.Apply(ctx, w); err != nil {
+		return err
+	}
+	err = k.load(ctx)
+	k.hub.Signal(approvals.TopicRecord(kindKeys, keySet))
+	return err
+}
+
+// load reads the set again.
+func (k *Keyring) load(ctx context.Context) error {
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	return k.reload(ctx)
+}
+
+// reload is load for whoever holds the lock.
+func (k *Keyring) reload(ctx context.Context) error {
+	at := k.now()
+	k.stale.Store(false)
+	rec, err := k.records.Get(ctx, kindKeys, keySet)
+	if err != nil {
+		k.stale.Store(k.set.Load() != nil)
+		return err
+	}
+	if old := k.set.Load(); old != nil && old.revision == rec.Revision {
+		k.set.Store(&keyState{keys: old.keys, cached: old.cached, revision: old.revision, read: at})
+		return nil
+	}
+	state := &keyState{revision: rec.Revision, read: at}
+	if err := json.Unmarshal(rec.Value, &state.cached); err != nil {
+		return fmt.Errorf("read key set: %w", err)
+	}
+	if len(state.cached.Keys) < 2 {
+		return errors.New("read key set: fewer than two keys")
+	}
+	for _, s := range state.cached.Keys {
+		key, err := k.open(s)
+		if err != nil {
+			return fmt.Errorf("open key %s: %w", s.KeyID, err)
+		}
+		state.keys = append(state.keys, key)
+	}
+	k.set.Store(state)
+	return nil
+}
+
+func (k *Keyring) open(s storedKey) (*signingKey, error) {
+	der, err := k.root.Open(sealKey(s.KeyID), s.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || s.Alg != string(jose.ES256) {
+		return nil, fmt.Errorf("algorithm %s is not known", s.Alg)
+	}
+	return newSigningKey(localKey{private, s.KeyID}, s)
+}
+
+func newSigningKey(signer keys.Signer, s storedKey) (*signingKey, error) {
+	key := &signingKey{Signer: signer, stored: s,
+		public: jose.JSONWebKey{Key: signer.Public(), KeyID: signer.KeyID(), Algorithm: signer.Algorithm(), Use: "sig"}}
+	var err error
+	if key.accessToken, err = key.jose("at+jwt"); err != nil {
+		return nil, err
+	}
+	key.idToken, err = key.jose("JWT")
+	return key, err
+}
+
+func (s *signingKey) jose(typ jose.ContentType) (jose.Signer, error) {
+	return jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(s.Algorithm()), Key: opaque{s}},
+		(&jose.SignerOptions{}).WithType(typ))
+}
+
+// localKey is a key in this process's memory.
+type localKey struct {
+	*ecdsa.PrivateKey
+	id string
+}
+
+// KeyID is the kid.
+func (k localKey) KeyID() string { return k.id }
+
+// Algorithm is ES256, the only algorithm that we sign with.
+func (k localKey) Algorithm() string { return string(jose.ES256) }
+
+// opaque hands a [keys.Signer] to go-jose.
+type opaque struct{ key *signingKey }
+
+// Public returns the public key with its kid.
+func (o opaque) Public() *jose.JSONWebKey { return &o.key.public }
+
+// Algs returns the one algorithm of the key.
+func (o opaque) Algs() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{jose.SignatureAlgorithm(o.key.Algorithm())}
+}
+
+// SignPayload signs with ES256; JWS wants r and s side by side, 32 bytes each (RFC 7518 section 3.4).
+func (o opaque) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
+	sum := crypto.SHA256.New()
+	sum.Write(payload)
+	der, err := o.key.Sign(rand.Reader, sum.Sum(nil), crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	var sig struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &sig); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 64)
+	sig.R.FillBytes(out[:32])
+	sig.S.FillBytes(out[32:])
+	return out, nil
+}
+
+// current returns the key that signs now.
+func (k *Keyring) current() *signingKey {
+	state, at := k.state(), k.now()
+	for _, key := range slices.Backward(state.keys) {
+		if from := key.stored.SignsFrom; !from.IsZero() && !at.Before(from) {
+			return key
+		}
+	}
+	return state.keys[0] // the clock went back behind the first key: it is still the right one
+}
+
+// Public returns every published key: the next one, the one that signs, and those whose tokens live (REQ-012).
+func (k *Keyring) Public() ([]jose.JSONWebKey, error) {
+	at := k.now()
+	var list []jose.JSONWebKey
+	for _, key := range k.state().keys {
+		if !key.stored.gone(at) {
+			list = append(list, key.public)
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no key is published")
+	}
+	return list, nil
+}
+
+// state returns the keys in memory. When they may be old, one caller reads them again and the others go on.
+func (k *Keyring) state() *keyState {
+	state := k.set.Load()
+	old := k.stale.Load() || k.fresh > 0 && k.now().Sub(state.read) >= k.fresh
+	if !old || !k.reading.TryLock() {
+		return state
+	}
+	defer k.reading.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // on behalf of everybody, not of one request
+	defer cancel()
+	if err := k.reload(ctx); err != nil {
+		k.log.Error("signing keys not read again", "error", err)
+	}
+	return k.set.Load()
+}

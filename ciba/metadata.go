@@ -1,0 +1,80 @@
+package ciba
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// cacheAge is how long others may keep the discovery document and the JWKS. A key is published at least that long
+// before it signs.
+const cacheAge = 5 * time.Minute
+
+// discovery is the metadata of RFC 8414 and OpenID Connect Discovery: what works, and nothing else.
+type discovery struct {
+	Issuer              string   `json:"issuer"`
+	Backchannel         string   `json:"backchannel_authentication_endpoint"`
+	Token               string   `json:"token_endpoint"`
+	JWKS                string   `json:"jwks_uri"`
+	ResponseTypes       []string `json:"response_types_supported"` // none: there is no browser grant (REQ-014)
+	GrantTypes          []string `json:"grant_types_supported"`
+	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
+	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
+	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	SubjectTypes        []string `json:"subject_types_supported"`
+	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
+	Scopes              []string `json:"scopes_supported"`
+	Claims              []string `json:"claims_supported"`
+	ACRs                []string `json:"acr_values_supported,omitempty"`
+	DetailTypes         []string `json:"authorization_details_types_supported"`
+	RequestParameter    bool     `json:"request_parameter_supported"`
+	RequestURIParameter bool     `json:"request_uri_parameter_supported"`
+	ClaimsParameter     bool     `json:"claims_parameter_supported"`
+}
+
+// discovery renders the one document that both well-known paths serve (REQ-001).
+func (h *Handler) discovery(base string) ([]byte, error) {
+	root := strings.TrimSuffix(h.Issuer, "/")
+	raw, err := json.Marshal(discovery{
+		Issuer:        h.Issuer,
+		Backchannel:   root + "/bc-authorize",
+		Token:         root + "/token",
+		JWKS:          root + "/.well-known/jwks.json",
+		ResponseTypes: []string{},
+		GrantTypes:    []string{GrantCIBA},
+		DeliveryModes: []string{"poll"},
+		AuthMethods:   authMethods,
+		SubjectTypes:  []string{"public"},
+		IDTokenAlgs:   []string{string(jose.ES256)},
+		Scopes:        commonScopes,
+		Claims:        []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
+		ACRs:          h.ACRs,
+		DetailTypes:   h.Desk.Renderer.Types.Names(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write discovery document: %w", err)
+	}
+	return raw, nil
+}
+
+// discoveryPaths puts the well-known segment behind the issuer's path as OpenID Connect Discovery wants it, and before
+// it as RFC 8414 section 3.1 does.
+func discoveryPaths(base string) []string {
+	const openid, oauth = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
+	if base == "" {
+		return []string{openid, oauth}
+	}
+	return []string{base + openid, oauth + base, openid + base, base + oauth}
+}
+
+// jwks is the published key set.
+func (h *Handler) jwks() ([]byte, error) {
+	keys, err := h.Keyring.Public()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(jose.JSONWebKeySet{Keys: keys})
+}

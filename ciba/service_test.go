@@ -1,0 +1,245 @@
+package ciba
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+	"assent/store"
+)
+
+const (
+	testIssuer  = "https://assent.example"
+	testSecret  = "correct-horse-battery-staple-01"
+	otherSecret = "another-horse-battery-staple-02"
+	payment     = `[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"480.00"},"creditorName":"Example Travel <Ltd> & Söhne"}]`
+)
+
+// service is the real door on a real store, with one person and some agents.
+type service struct {
+	t *testing.T
+	*Handler
+	store store.Store
+	log   *bytes.Buffer
+}
+
+type option func(*Parts)
+
+func newService(t testing.TB, options ...option) *service {
+	t.Helper()
+	ctx := context.Background()
+	st, err := store.Open(ctx, "bolt:"+filepath.Join(t.TempDir(), "assent.db"), time.Now)
+	must(t, err)
+	t.Cleanup(func() { must(t, st.Close()) })
+	root, err := keys.New(bytes.Repeat([]byte{7}, keys.Size))
+	must(t, err)
+	hub := approvals.NewHub()
+	directory := approvals.NewDirectory(st, hub, 0, time.Now)
+	logged := &bytes.Buffer{}
+	log := slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	desk := approvals.NewDesk(approvals.DeskParts{Store: st, Records: st, Directory: directory, Hub: hub,
+		Hash: func(s string) []byte { return root.MAC(keys.LabelHandle, s) }, Now: time.Now, Log: log})
+	ring, err := NewKeyring(ctx, st, root, hub, 0, time.Now, log)
+	must(t, err)
+	parts := Parts{Issuer: testIssuer, DefaultAudience: "https://api.example", ACRs: []string{"urn:assent:acr:session"},
+		Desk: desk, Directory: directory, Records: st, Hub: hub, Root: root, Keyring: ring, Now: time.Now, Log: log}
+	for _, o := range options {
+		o(&parts)
+	}
+	h, err := New(parts)
+	must(t, err)
+	t.Cleanup(h.Close)
+	s := &service{Handler: h, store: st, log: logged}
+	s.t, _ = t.(*testing.T)
+	s.people(t)
+	s.agents(t)
+	return s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *service) people(t testing.TB) {
+	for _, p := range []*approvals.Person{
+		{ID: "p-ann", Name: "Ann", Locale: "en", Hints: []string{"ann"}, Email: "Ann@Example.com", Phone: "+4930123456"},
+		{ID: "p-bob", Name: "Bob", Locale: "ko", Hints: []string{"bob", "acct:bob@example.com"}},
+		{ID: "p-eve", Name: "Eve", Hints: []string{"eve"}, Disabled: true},
+	} {
+		must(t, s.Directory.SavePerson(context.Background(), p))
+	}
+}
+
+func (s *service) agents(t testing.TB) {
+	const all = `"authorization_details_types":["payment_initiation","document_access","tool_call"]`
+	for _, raw := range []string{
+		`{"client_id":"travel","client_name":"Travel Bot","client_secret":"` + testSecret + `",` + all +
+			`,"scope":"trips.book","allowed_audiences":["https://bank.example","https://trips.example/api"]}`,
+		`{"client_id":"other","client_name":"Other Bot","client_secret":"` + otherSecret + `",` + all + `}`,
+		`{"client_id":"basic","client_name":"Basic Bot","client_secret":"b%2B:c+d-with-odd-characters","token_endpoint_auth_method":"client_secret_basic"}`,
+		`{"client_id":"web","client_name":"Web","client_secret":"` + testSecret + `","grant_types":["authorization_code"]}`,
+		`{"client_id":"holder","client_name":"Holding Bot","client_secret":"` + testSecret + `","poll_hold_seconds":20}`,
+		`{"client_id":"nohold","client_name":"Impatient Bot","client_secret":"` + testSecret + `","poll_hold_seconds":0}`,
+	} {
+		s.addAgent(t, raw)
+	}
+	gone, err := s.Directory.Agent(context.Background(), s.addAgent(t, `{"client_id":"gone","client_secret":"`+testSecret+`"}`))
+	must(t, err)
+	disabled := *gone
+	disabled.Disabled = true
+	must(t, s.Directory.SaveAgent(context.Background(), &disabled))
+}
+
+func (s *service) addAgent(t testing.TB, raw string) approvals.AgentID {
+	t.Helper()
+	m, err := ParseMetadata([]byte(raw), s.Desk.Renderer.Types)
+	must(t, err)
+	a, err := m.Agent(s.Root, time.Now())
+	must(t, err)
+	must(t, s.Directory.SaveAgent(context.Background(), a))
+	return a.ID
+}
+
+// form is a body; values are changed with set, and "" takes one away.
+type form url.Values
+
+func (f form) with(pairs ...string) form {
+	out := form{}
+	for k, v := range f {
+		out[k] = slices.Clone(v)
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			delete(out, pairs[i])
+		} else {
+			out[pairs[i]] = []string{pairs[i+1]}
+		}
+	}
+	return out
+}
+
+func (f form) String() string { return url.Values(f).Encode() }
+
+// bc is the smallest valid backchannel request.
+func bc(pairs ...string) form {
+	return form{"scope": {"openid"}, "login_hint": {"ann"}, "binding_message": {"TEAL-7"}, "client_id": {"travel"},
+		"client_secret": {testSecret}}.with(pairs...)
+}
+
+// tk is a token request for a handle.
+func tk(handle string, pairs ...string) form {
+	return form{"grant_type": {GrantCIBA}, "auth_req_id": {handle}, "client_id": {"travel"},
+		"client_secret": {testSecret}}.with(pairs...)
+}
+
+type answer struct {
+	status int
+	header http.Header
+	raw    string
+	json   map[string]any
+}
+
+func (a answer) code() string {
+	s, _ := a.json["error"].(string)
+	return s
+}
+
+func (a answer) text(name string) string {
+	s, _ := a.json[name].(string)
+	return s
+}
+
+// post sends a form; headers are name, value, name, value.
+func (s *service) post(path string, f form, headers ...string) answer {
+	return s.send(path, typeForm, f.String(), headers...)
+}
+
+func (s *service) send(path, kind, body string, headers ...string) answer {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", kind)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	return s.do(r)
+}
+
+func (s *service) do(r *http.Request) answer {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	a := answer{status: w.Code, header: w.Header(), raw: w.Body.String()}
+	_ = json.Unmarshal(w.Body.Bytes(), &a.json)
+	return a
+}
+
+// ask opens a request and returns its handle.
+func (s *service) ask(t testing.TB, pairs ...string) string {
+	t.Helper()
+	a := s.post("/bc-authorize", bc(pairs...))
+	if a.status != http.StatusOK {
+		t.Fatalf("bc-authorize: %d %s", a.status, a.raw)
+	}
+	return a.text("auth_req_id")
+}
+
+func idOf(handle string) approvals.ID {
+	id, _, _ := strings.Cut(handle, ".")
+	return approvals.ID(id)
+}
+
+// approve does what the page does when the person presses the button.
+func (s *service) approve(t testing.TB, handle string) {
+	t.Helper()
+	r, err := s.Desk.Request(context.Background(), idOf(handle))
+	must(t, err)
+	_, err = s.Desk.Approve(context.Background(), r.ID, s.answer(r))
+	must(t, err)
+}
+
+func (s *service) answer(r *approvals.Request) approvals.Answer {
+	return approvals.Answer{By: r.Subject, Digest: r.Disclosures[0].Digest(), Locale: r.Locale, Level: approvals.LevelSession,
+		AMR: []string{"otp"}, AuthTime: time.Now().Add(-time.Minute), Via: "page"}
+}
+
+func (s *service) deny(t testing.TB, handle, note string) {
+	t.Helper()
+	r, err := s.Desk.Request(context.Background(), idOf(handle))
+	must(t, err)
+	a := s.answer(r)
+	a.Note = note
+	_, err = s.Desk.Deny(context.Background(), r.ID, a)
+	must(t, err)
+}
+
+// verify checks a token's signature against the published keys and returns header and claims.
+func (s *service) verify(t testing.TB, token string) (jose.Header, map[string]any) {
+	t.Helper()
+	published := s.get("/.well-known/jwks.json")
+	var set jose.JSONWebKeySet
+	must(t, json.Unmarshal([]byte(published.raw), &set))
+	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	must(t, err)
+	payload, err := parsed.Verify(set)
+	must(t, err)
+	var claims map[string]any
+	must(t, json.Unmarshal(payload, &claims))
+	return parsed.Signatures[0].Header, claims
+}
+
+func (s *service) get(path string) answer { return s.do(httptest.NewRequest(http.MethodGet, path, nil)) }

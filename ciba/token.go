@@ -1,0 +1,191 @@
+package ciba
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"assent/approvals"
+)
+
+// token answers CIBA section 10.1: it decodes, authenticates, and lets [Handler.judge] speak.
+func (h *Handler) token(c *call) ([]byte, error) {
+	if err := h.readCall(c, true); err != nil {
+		return nil, err
+	}
+	switch grant := c.form.get("grant_type"); {
+	case grant == "":
+		return nil, badRequest("The grant_type parameter is required.")
+	case grant != GrantCIBA:
+		return nil, refuse("unsupported_grant_type", "The grant_type is not supported.")
+	}
+	r, err := h.look(c)
+	if err != nil {
+		return nil, err
+	}
+	return h.judge(c, r)
+}
+
+// readCall is the common beginning of every endpoint that is about one request.
+func (h *Handler) readCall(c *call, json bool) (err error) {
+	if c.form, err = readParams(c.w, c.r, json); err != nil {
+		return err
+	}
+	if c.caller, err = h.clients.authenticate(c.r.Context(), c.r.Header, c.form, c.at); err != nil {
+		return err
+	}
+	return c.form.noneTwice()
+}
+
+// look finds the request that auth_req_id means. Unknown, malformed, purged and foreign are one answer (REQ-180), and a
+// foreign attempt leaves no trace on the request or its pace (REQ-181).
+func (h *Handler) look(c *call) (*approvals.Request, error) {
+	if !c.client.mayUse(GrantCIBA) {
+		return nil, errUnauthorized
+	}
+	handle := c.form.get("auth_req_id")
+	if handle == "" {
+		return nil, badRequest("The auth_req_id parameter is required.")
+	}
+	id, secret, _ := strings.Cut(handle, ".")
+	if len(id) != 26 || len(secret) != 43 {
+		return nil, errGrant
+	}
+	r, err := h.Desk.Look(c.r.Context(), c.agent.ID, approvals.ID(id), secret)
+	if err != nil {
+		return nil, err
+	}
+	c.id, c.secret = r.ID, secret
+	return r, nil
+}
+
+// judge is REQ-182: the order in which the states of a request are told. Results come before expiry and before pacing,
+// so that slow_down is never said once there is something to say (REQ-190).
+func (h *Handler) judge(c *call, r *approvals.Request) ([]byte, error) {
+	at := h.Now()
+	switch r.StateAt(at) {
+	case approvals.Redeemed:
+		return h.again(c, r) // invalid_grant, or the lost answer once more
+	case approvals.Denied, // access_denied
+		approvals.Cancelled, // access_denied, or invalid_grant when person or agent may no longer
+		approvals.Failed,    // transaction_failed
+		approvals.Expired:   // expired_token
+		h.pace.forget(r.ID)
+		return nil, r.Refusal(at)
+	case approvals.Approved:
+		h.pace.forget(r.ID)
+		return h.redeem(c, r) // tokens, once
+	}
+	return h.pending(c, r) // slow_down, or authorization_pending, perhaps after a while
+}
+
+// redeem spends the approval. Without an Idempotency-Key the commit comes first and then the signature (REQ-198). With
+// one, the signed answer is sealed and committed together with the redemption, so that a lost answer can be had again.
+func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
+	granted, err := narrow(c.form, r, h.Desk.Renderer.Types)
+	if err != nil {
+		return nil, err
+	}
+	o, err := h.onceOf(c, kindRedeemed, redeemedLifetime)
+	if err != nil {
+		return nil, err
+	}
+	if o != nil {
+		return h.redeemOnce(c, r, granted, o)
+	}
+	ctx := context.WithoutCancel(c.r.Context()) // a client that goes away must not leave it between commit and answer
+	spent, err := h.Desk.Redeem(ctx, c.agent.ID, r.ID, c.secret)
+	if err != nil {
+		return nil, err
+	}
+	return h.issuer.respond(spent, granted, h.Now())
+}
+
+func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *once) ([]byte, error) {
+	if _, err := o.find(c.r.Context()); !errors.Is(err, approvals.ErrNotFound) {
+		if err == nil {
+			return h.again(c, r) // redeemed by the same call, a moment ago
+		}
+		return nil, err
+	}
+	o.until = h.Now().Add(redeemedLifetime)
+	body, err := h.issuer.respond(r, granted, h.Now())
+	if err != nil {
+		return nil, err
+	}
+	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, o.put(body))
+	if errors.Is(err, approvals.ErrRedeemed) || errors.Is(err, approvals.ErrConflict) {
+		return h.again(c, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return body, nil
+}
+
+// again answers a redemption of what has been redeemed: with the same bytes if it is the same call, and the person and
+// the grant are still good; otherwise with invalid_grant (REQ-199).
+func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
+	o, err := h.onceOf(c, kindRedeemed, redeemedLifetime)
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		return nil, errUsed
+	}
+	body, err := o.find(c.r.Context())
+	if errors.Is(err, approvals.ErrNotFound) {
+		return nil, errUsed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return body, h.stillGood(c, r)
+}
+
+// stillGood asks once more what the desk asks at a redemption (REQ-200). The client has just authenticated.
+func (h *Handler) stillGood(c *call, r *approvals.Request) error {
+	p, err := h.Directory.Person(c.r.Context(), r.Subject)
+	if errors.Is(err, approvals.ErrNotFound) || err == nil && p.Disabled {
+		return approvals.ErrNotEligible
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range r.Granted {
+		if !c.agent.MayAsk(d.Type) {
+			return approvals.ErrNotEligible
+		}
+	}
+	return nil
+}
+
+// pending paces a poll whose request is undecided, and perhaps holds it until there is something to say.
+func (h *Handler) pending(c *call, r *approvals.Request) ([]byte, error) {
+	turn := h.pace.arrive(r.ID, c.at, r.ExpiresAt)
+	if turn.early {
+		return nil, slowDown(turn.seconds)
+	}
+	wait := h.holdFor(c, turn)
+	if wait <= 0 {
+		return nil, notYet(turn.seconds)
+	}
+	decided, err := h.hold(c, r, wait)
+	if err != nil {
+		return nil, err
+	}
+	if decided == nil {
+		return nil, notYet(turn.seconds)
+	}
+	return h.judge(c, decided)
+}
+
+func notYet(seconds int) *fault {
+	return &fault{status: http.StatusBadRequest, code: "authorization_pending", text: "The person has not answered yet.", retry: seconds}
+}
+
+// slowDown always says the wait that will really be enforced (REQ-187).
+func slowDown(seconds int) *fault {
+	return &fault{status: http.StatusBadRequest, code: "slow_down", text: "The last poll was too recent. Wait as Retry-After says.", retry: seconds}
+}
