@@ -58,7 +58,7 @@ func New(p Parts) (*Handler, error) {
 	h := &Handler{Parts: p, router: chi.NewRouter(), clients: newClients(p.Directory, p.Root), pace: newPace(),
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
-	document, err := h.discovery(base)
+	document, err := h.discovery()
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ type discovery struct {
 	Backchannel         string   `json:"backchannel_authentication_endpoint"`
 	Token               string   `json:"token_endpoint"`
 	JWKS                string   `json:"jwks_uri"`
+	Status              string   `json:"assent_status_endpoint"` // ours, named so that nobody else will mean something by it
+	Cancel              string   `json:"assent_cancel_endpoint"`
 	ResponseTypes       []string `json:"response_types_supported"` // none: there is no browser grant (REQ-014)
 	GrantTypes          []string `json:"grant_types_supported"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
@@ -36,13 +38,15 @@ type discovery struct {
 }
 
 // discovery renders the one document that both well-known paths serve (REQ-001).
-func (h *Handler) discovery(base string) ([]byte, error) {
+func (h *Handler) discovery() ([]byte, error) {
 	root := strings.TrimSuffix(h.Issuer, "/")
 	raw, err := json.Marshal(discovery{
 		Issuer:        h.Issuer,
 		Backchannel:   root + "/bc-authorize",
 		Token:         root + "/token",
 		JWKS:          root + "/.well-known/jwks.json",
+		Status:        root + "/requests/status",
+		Cancel:        root + "/requests/cancel",
 		ResponseTypes: []string{},
 		GrantTypes:    []string{GrantCIBA},
 		DeliveryModes: []string{"poll"},

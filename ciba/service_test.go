@@ -242,4 +242,6 @@ func (s *service) verify(t testing.TB, token string) (jose.Header, map[string]an
 	return parsed.Signatures[0].Header, claims
 }
 
-func (s *service) get(path string) answer { return s.do(httptest.NewRequest(http.MethodGet, path, nil)) }
+func (s *service) get(path string) answer {
+	return s.do(httptest.NewRequest(http.MethodGet, path, nil))
+}
