@@ -1,0 +1,37 @@
+package channels
+
+import (
+	"context"
+	"time"
+
+	"assent/approvals"
+)
+
+// SendTimeout is how long a provider may take to answer; after it the outcome is unknown.
+const SendTimeout = 10 * time.Second
+
+// leaseMargin is how much longer a claim lasts than its call, for the write of the outcome.
+const leaseMargin = 10 * time.Second
+
+// Channel is one way to a person. The dispatcher calls it from many goroutines.
+type Channel interface {
+	// Name matches [approvals.Address.Channel]: "sms", "push", "web".
+	Name() string
+	// Send hands the message to the provider, within ctx. nil means that the provider has it, not that anyone saw it; the
+	// Delivery then says how the provider names it (Provider, Code). Errors wrap [ErrGone], [ErrRejected] or [ErrBusy];
+	// any other one means "unknown". Errors never carry the address, the text, or what a provider wrote.
+	Send(ctx context.Context, to approvals.Address, m Message) (approvals.Delivery, error)
+}
+
+// Retracter is a channel that can take a message back or replace it by "closed" on the person's device.
+type Retracter interface {
+	// Retract is called with a message of [KindClosed] whose Tag is that of the messages it closes. It bears repeats and
+	// messages that are no longer there. Errors mean what they mean for Send.
+	Retract(ctx context.Context, to approvals.Address, m Message) error
+}
+
+// Reporter is a channel whose provider reports later what became of a message (delivery receipts).
+type Reporter interface {
+	// ReportsLater says whether it is worth waiting for a report when the outcome of a call is unknown.
+	ReportsLater() bool
+}

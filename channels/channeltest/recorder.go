@@ -1,0 +1,145 @@
+package channeltest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"assent/approvals"
+	"assent/channels"
+)
+
+// Mood is how a [Recorder] answers.
+type Mood string
+
+// Moods of a Recorder.
+const (
+	Accept Mood = "accept"
+	Busy   Mood = "busy"
+	Reject Mood = "reject"
+	Gone   Mood = "gone"
+	Hang   Mood = "hang" // takes the message and never answers
+)
+
+// Item is one message that a [Recorder] has.
+type Item struct {
+	To        approvals.Address
+	Message   channels.Message
+	Retracted bool
+}
+
+// Recorder is a provider in memory, with a channel to it. It keeps what it accepts as a provider would, and answers as it
+// is told.
+type Recorder struct {
+	name string
+
+	mu    sync.Mutex
+	mood  Mood
+	items []Item
+	calls int
+	news  chan struct{} // closed at the next change
+}
+
+// NewRecorder returns a channel of that name that accepts everything.
+func NewRecorder(name string) *Recorder {
+	return &Recorder{name: name, mood: Accept, news: make(chan struct{})}
+}
+
+// Name is the channel's name.
+func (r *Recorder) Name() string { return r.name }
+
+// Set changes the mood.
+func (r *Recorder) Set(m Mood) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mood = m
+	r.changed()
+}
+
+// Send keeps the message and answers by mood.
+func (r *Recorder) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return approvals.Delivery{}, err
+	}
+	mood, n := r.take(to, m)
+	switch mood {
+	case Busy:
+		return approvals.Delivery{}, fmt.Errorf("send: %w", channels.ErrBusy)
+	case Reject:
+		return approvals.Delivery{Code: "no"}, fmt.Errorf("send: %w", channels.ErrRejected)
+	case Gone:
+		return approvals.Delivery{}, fmt.Errorf("send: %w", channels.ErrGone)
+	case Hang:
+		<-ctx.Done()
+		return approvals.Delivery{}, ctx.Err()
+	}
+	return approvals.Delivery{Provider: fmt.Sprintf("m%d", n)}, nil
+}
+
+func (r *Recorder) take(to approvals.Address, m channels.Message) (Mood, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	if r.mood == Accept || r.mood == Hang {
+		r.items = append(r.items, Item{To: to, Message: m})
+	}
+	r.changed()
+	return r.mood, len(r.items)
+}
+
+// Retract marks every message of that tag at that address.
+func (r *Recorder) Retract(ctx context.Context, to approvals.Address, m channels.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mood == Busy {
+		return fmt.Errorf("retract: %w", channels.ErrBusy)
+	}
+	for i := range r.items {
+		if r.items[i].Message.Tag == m.Tag && r.items[i].To == to {
+			r.items[i].Retracted = true
+		}
+	}
+	r.changed()
+	return nil
+}
+
+// Items returns what the provider has, oldest first.
+func (r *Recorder) Items() []Item {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.items)
+}
+
+// Calls returns how often Send was called.
+func (r *Recorder) Calls() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+// Await returns the items as soon as they fulfil ok, or when ctx ends.
+func (r *Recorder) Await(ctx context.Context, ok func([]Item) bool) ([]Item, bool) {
+	for {
+		r.mu.Lock()
+		items, news := slices.Clone(r.items), r.news
+		r.mu.Unlock()
+		if ok(items) {
+			return items, true
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return items, false
+		}
+	}
+}
+
+// changed wakes whoever awaits; the caller holds mu.
+func (r *Recorder) changed() {
+	close(r.news)
+	r.news = make(chan struct{})
+}

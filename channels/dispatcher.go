@@ -1,0 +1,194 @@
+package channels
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// Bus carries jobs to the workers of a channel: now, or at a time. A job that is lost is only late.
+type Bus interface {
+	// Send makes repeats with one id one job; key names what the job is about, and a later job with the same channel and
+	// key replaces one that waits for its time.
+	Send(ctx context.Context, channel, key, id string, at time.Time, payload []byte) error
+}
+
+// Dispatcher takes the steps that [Plan] names. All members are required, but Bus: without one, messages leave from
+// wherever their step is found.
+type Dispatcher struct {
+	Desk      *approvals.Desk
+	Directory *approvals.Directory
+	Records   approvals.Records
+	Root      *keys.Root
+	PagesURL  string // without trailing slash
+	Channels  map[string]Channel
+	// Addresses lists where a person can be reached outside the inbox, best first.
+	Addresses func(*approvals.Person) []approvals.Address
+	Bus       Bus
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
+const maxTurns = 20
+
+// Kinds are the kinds of events that Handle can do something with.
+func Kinds() []string {
+	kinds := []string{approvals.KindDelivery}
+	for _, s := range approvals.States() {
+		kinds = append(kinds, string(s))
+	}
+	return kinds
+}
+
+// Handle takes up the request of an event: a new one is planned, a failure receipt moves its ladder on, and what was sent
+// for an ended one is taken back. It bears repeats and any order, because it plans from the store.
+func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
+	if e.Kind == approvals.KindDelivery && e.Facts["status"] != "failed" || e.Kind == approvals.KindOpened {
+		return nil
+	}
+	return d.advance(ctx, approvals.Step{Name: approvals.StepDeliver, Of: string(e.Request)}, "")
+}
+
+// job is what lies on the bus: which step, and on whose desk it lands.
+type job struct {
+	Name    string    `json:"name"`
+	Of      string    `json:"of"`
+	At      time.Time `json:"at,omitzero"`
+	Channel string    `json:"channel"`
+}
+
+// Work does a job of one channel's queue.
+func (d *Dispatcher) Work(ctx context.Context, _ string, payload []byte) error {
+	var j job
+	if err := json.Unmarshal(payload, &j); err != nil {
+		return fmt.Errorf("read job: %w", approvals.ErrDrop)
+	}
+	if d.Channels[j.Channel] == nil || j.Name != approvals.StepDeliver && j.Name != approvals.StepCode {
+		return fmt.Errorf("read job: channel or step is unknown: %w", approvals.ErrDrop)
+	}
+	return d.advance(ctx, approvals.Step{Name: j.Name, Of: j.Of, At: j.At}, j.Channel)
+}
+
+// Whose hands a step is in, beside the name of a channel: its worker.
+const (
+	handsOff = ""  // messages are left to the workers
+	anyHands = "*" // so they are, but if the bus does not take the job it is done here
+)
+
+// advance plans and acts until there is nothing to do now.
+func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string) error {
+	for turns := range maxTurns {
+		t, err := d.look(ctx, s)
+		if errors.Is(err, approvals.ErrNotFound) {
+			return d.drop(ctx, s)
+		}
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", label(s), err)
+		}
+		more, err := d.take(ctx, t, hands, turns > 0)
+		if err != nil && !overtaken(err) {
+			return fmt.Errorf("%s %s: %w", t.next.Do, label(s), err)
+		}
+		if err == nil && !more {
+			return nil
+		}
+		if s.Name == approvals.StepCode {
+			s.At = t.step.At // it moves with each claim, and is found by its time
+		}
+	}
+	return fmt.Errorf("advance %s: no end after %d turns", label(s), maxTurns)
+}
+
+// overtaken reports whether somebody else changed what was planned on, so that planning again is all there is to do.
+func overtaken(err error) bool {
+	return errors.Is(err, approvals.ErrConflict) || errors.Is(err, approvals.ErrDecided) ||
+		errors.Is(err, approvals.ErrTooLate)
+}
+
+// drop forgets the step of a request that is gone. A code's step that is gone is done already.
+func (d *Dispatcher) drop(ctx context.Context, s approvals.Step) error {
+	if s.Name == approvals.StepCode || s.At.IsZero() {
+		return nil
+	}
+	return d.Records.Apply(ctx, s.Done())
+}
+
+// take does what is next; more asks for another turn.
+func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool) (more bool, err error) {
+	switch t.next.Do {
+	case Nothing:
+		return false, d.finish(ctx, t)
+	case Wait:
+		return false, d.wait(ctx, t, acted)
+	case Fail:
+		return true, t.errand.fail(ctx)
+	case Settle:
+		return true, d.settle(ctx, t, t.next, Unknown, approvals.Delivery{})
+	}
+	if hands != t.next.Channel && d.Bus != nil {
+		err := d.wake(ctx, t, time.Time{})
+		if err == nil || hands != anyHands {
+			return false, err
+		}
+		d.Log.WarnContext(ctx, "bus does not take jobs, sending from here", "err", err)
+	}
+	ctx = context.WithoutCancel(ctx) // what has begun is brought to its end; providers have their own time
+	if t.next.Do == Retract {
+		return true, d.retract(ctx, t)
+	}
+	return true, d.send(ctx, t)
+}
+
+// wake puts a job for the channel whose turn it is on the bus.
+func (d *Dispatcher) wake(ctx context.Context, t *turn, at time.Time) error {
+	payload, err := json.Marshal(job{t.step.Name, t.step.Of, t.step.At, t.next.Channel})
+	if err != nil {
+		return fmt.Errorf("encode job: %w", err)
+	}
+	// One id for one step of the plan within the bus's window; after it the same step may need a second job, because the
+	// first can be lost.
+	id := fmt.Sprintf("%s/%x/%s/%d/%x", t.step.Of, t.sheet.Next.UnixNano(), t.next.Do, t.next.Attempt, t.now.Unix()/120)
+	return d.Bus.Send(ctx, t.next.Channel, token(t.step), id, at, payload)
+}
+
+// token names an errand on the bus, in the alphabet that a subject allows.
+func token(s approvals.Step) string {
+	return s.Name + "-" + base64.RawURLEncoding.EncodeToString([]byte(s.Of))
+}
+
+// finish forgets the due step, and the claims once the request has ended: from then on nothing can be claimed.
+func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
+	kept := t.sheet.read.Revision > 0
+	if !kept || !t.task.Ended { // most requests of people without outside addresses end here, many with nothing to write
+		step := t.step.Done()
+		if _, err := d.Records.Get(ctx, step.Kind, step.Key); errors.Is(err, approvals.ErrNotFound) {
+			return nil
+		}
+	}
+	return d.Records.Apply(ctx, t.conclude()...)
+}
+
+// wait leaves the errand with its next due step, and a job for that time if something may then be sent.
+func (d *Dispatcher) wait(ctx context.Context, t *turn, acted bool) error {
+	moved := !t.next.At.Equal(t.sheet.Next) || !t.step.At.Equal(t.sheet.Next)
+	if moved {
+		if err := d.Records.Apply(ctx, t.conclude()...); err != nil {
+			return err
+		}
+	}
+	if d.Bus == nil || t.next.Channel == "" || !moved && !acted {
+		return nil
+	}
+	if err := d.wake(ctx, t, t.next.At); err != nil {
+		d.Log.WarnContext(ctx, "bus does not take schedules, leaving them to the sweep", "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"assent/approvals"
+)
+
+// errand is one thing that a person must be told, as read just now: a request that waits, or a one-time code.
+type errand interface {
+	// person is whom it is for.
+	person() approvals.PersonID
+	// first is when its first step was due.
+	first() time.Time
+	// task is what is known of it beside ladder and tries.
+	task(now time.Time) Task
+	// message renders what n sends, as of now.
+	message(n Next, now time.Time) Message
+	// link makes the message of n findable; there may be no such write.
+	link(n Next) []approvals.Write
+	// hold makes the writes of a claim, if the errand may still be sent at this instant.
+	hold(ctx context.Context, writes ...approvals.Write) error
+	// record makes the writes of an outcome and keeps the report.
+	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error
+	// fail says that nobody can be reached.
+	fail(ctx context.Context) error
+	// expires is when its sheet may go.
+	expires() time.Time
+}
+
+// keepSheets is how long claims outlive their errand: longer than any job that may still ask for them.
+const keepSheets = 48 * time.Hour
+
+// key names an errand: on the bus and as the key of its sheet.
+func key(s approvals.Step) string { return s.Name + "-" + s.Of }
+
+// label names an errand in logs and errors. The id of a code stays out of them.
+func label(s approvals.Step) string {
+	if s.Name == approvals.StepCode {
+		return "code"
+	}
+	return s.Of
+}
+
+// load reads what a step is about. [approvals.ErrNotFound] means that there is nothing left to do for it.
+func (d *Dispatcher) load(ctx context.Context, s approvals.Step) (errand, approvals.Step, error) {
+	if s.Name == approvals.StepCode {
+		return d.loadCode(ctx, s)
+	}
+	r, err := d.Desk.Request(ctx, approvals.ID(s.Of))
+	if err != nil {
+		return nil, s, err
+	}
+	return &request{d, r}, s, nil
+}
+
+// loadCode reads the whole step again: jobs on the bus carry no more than its name.
+func (d *Dispatcher) loadCode(ctx context.Context, s approvals.Step) (errand, approvals.Step, error) {
+	at := s.Done()
+	rec, err := d.Records.Get(ctx, at.Kind, at.Key)
+	if err != nil {
+		return nil, s, err
+	}
+	if s, err = readStep(rec); err != nil {
+		return nil, s, err
+	}
+	c, err := approvals.CodeOf(s)
+	return &code{d, c, s.At}, s, err
+}
+
+// request is the errand of a request that waits for a decision.
+type request struct {
+	d *Dispatcher
+	r *approvals.Request
+}
+
+func (e *request) person() approvals.PersonID { return e.r.Subject }
+func (e *request) first() time.Time           { return e.r.CreatedAt }
+func (e *request) expires() time.Time         { return e.r.ExpiresAt.Add(keepSheets) }
+
+func (e *request) task(now time.Time) Task {
+	return Task{From: e.r.CreatedAt, Close: e.r.DecideBy, End: e.r.ExpiresAt,
+		Ended: e.r.StateAt(now) != approvals.Pending, Opened: !e.r.OpenedAt.IsZero(), Reports: e.r.Deliveries}
+}
+
+func (e *request) message(n Next, now time.Time) Message {
+	return requestMessage(e.d.Root, e.d.PagesURL, e.r, n, now)
+}
+
+// link dies with the request.
+func (e *request) link(n Next) []approvals.Write {
+	l := approvals.Link{Request: e.r.ID, Person: e.r.Subject, Channel: n.Channel, Attempt: n.Attempt}
+	return []approvals.Write{l.Put(linkName(e.d.Root, handle(e.d.Root, e.r.ID, n.Channel, n.Attempt)), e.r.ExpiresAt)}
+}
+
+func (e *request) hold(ctx context.Context, writes ...approvals.Write) error {
+	r, err := e.d.Desk.Hold(ctx, e.r.ID, writes...)
+	if err == nil {
+		e.r = r
+	}
+	return err
+}
+
+func (e *request) record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error {
+	_, err := e.d.Desk.Record(ctx, e.r.ID, report, writes...)
+	if errors.Is(err, approvals.ErrDrop) || errors.Is(err, approvals.ErrNotFound) { // full, or gone: keep the outcome
+		return e.d.Records.Apply(ctx, writes...)
+	}
+	return err
+}
+
+func (e *request) fail(ctx context.Context) error {
+	_, err := e.d.Desk.Fail(ctx, e.r.ID, approvals.Unreachable)
+	return err
+}
+
+// code is the errand of a one-time code. It has no timeline: nothing about it is kept but its claims.
+type code struct {
+	d  *Dispatcher
+	c  approvals.Code
+	at time.Time
+}
+
+func (e *code) person() approvals.PersonID          { return e.c.Person }
+func (e *code) first() time.Time                    { return e.at }
+func (e *code) expires() time.Time                  { return e.c.Expires.Add(keepSheets) }
+func (e *code) link(Next) []approvals.Write         { return nil }
+func (e *code) message(n Next, _ time.Time) Message { return codeMessage(e.d.Root, e.c, n) }
+
+func (e *code) task(time.Time) Task {
+	return Task{Close: e.c.Expires, End: e.c.Expires, Once: true}
+}
+
+func (e *code) hold(ctx context.Context, writes ...approvals.Write) error {
+	if !e.d.Now().Before(e.c.Expires) {
+		return fmt.Errorf("send code: %w", approvals.ErrTooLate)
+	}
+	return e.d.Records.Apply(ctx, writes...)
+}
+
+func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) error {
+	return e.d.Records.Apply(ctx, writes...)
+}
+
+func (e *code) fail(context.Context) error { return nil } // the page offers another code

@@ -1,0 +1,118 @@
+package channels
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// Kind is what a message is for.
+type Kind string
+
+// Kinds of messages.
+const (
+	KindRequest  Kind = "request"
+	KindReminder Kind = "reminder"
+	KindClosed   Kind = "closed"
+	KindCode     Kind = "code"
+)
+
+// Message is what a channel brings. It says that something waits and never what: lock screens are public.
+type Message struct {
+	Kind    Kind
+	ID      string // names the message for ever; for providers that know idempotency keys
+	Request approvals.ID
+	Ref     string // "K7-42"
+	Locale  string // "en" or "ko"
+	Title   string
+	Text    string
+	URL     string    // of a request and a reminder: opens it; grants nothing
+	Tag     string    // the same for all messages of a request: a later one replaces an earlier one
+	Code    string    // of a code: the six digits, which Text also says
+	Expires time.Time // worthless from here on
+}
+
+// LogValue keeps texts, links and codes out of logs.
+func (m Message) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("kind", string(m.Kind)), slog.String("request", string(m.Request)))
+}
+
+// phrases are the texts of one language: ux.md 2.1, detail level "minimal".
+type phrases struct {
+	title, request, reminder, closed, codeTitle, code string
+	day                                               string // layout of a time on another day
+}
+
+var texts = map[string]phrases{
+	approvals.English: {
+		title:     "Approval request from %s",
+		request:   "%s · decide by %s",
+		reminder:  "Still waiting: %s, %d min left",
+		closed:    "%s is closed. Nothing to do.",
+		codeTitle: "Sign-in code",
+		code:      "Your code: %s. Never share it; our staff never ask.",
+		day:       "2 Jan 15:04",
+	},
+	approvals.Korean: {
+		title:     "%s의 승인 요청",
+		request:   "%s · %s까지 결정해 주세요",
+		reminder:  "아직 기다리고 있어요: %s, %d분 남았어요",
+		closed:    "%s 처리가 끝났어요. 할 일이 없어요.",
+		codeTitle: "로그인 인증번호",
+		code:      "인증번호 %s\n아무에게도 알려주지 마세요.",
+		day:       "1월 2일 15:04",
+	},
+}
+
+// handle is the secret part of a message's link. It is derived whenever it is needed, so that it lies on no bus.
+func handle(root *keys.Root, id approvals.ID, channel string, attempt int) string {
+	return root.Handle("link", string(id), channel, fmt.Sprint(attempt))
+}
+
+// linkName is under what name the link of a handle is kept, see [approvals.FindLink].
+func linkName(root *keys.Root, handle string) string { return root.Name(keys.LabelLookup, handle) }
+
+// requestMessage renders a message about a request, as of now.
+func requestMessage(root *keys.Root, pagesURL string, r *approvals.Request, n Next, now time.Time) Message {
+	say := texts[r.Locale]
+	m := Message{Kind: n.Kind, ID: fmt.Sprintf("%s/%s/%d", r.ID, n.Channel, n.Attempt), Request: r.ID, Ref: r.ID.Ref(),
+		Locale: r.Locale, Title: fmt.Sprintf(say.title, approvals.Visible(r.AgentName)),
+		Tag: root.Handle("tag", string(r.ID)), Expires: r.DecideBy}
+	switch n.Kind {
+	case KindClosed:
+		m.Text = fmt.Sprintf(say.closed, m.Ref)
+		return m
+	case KindReminder:
+		m.Text = fmt.Sprintf(say.reminder, m.Ref, int(math.Ceil(r.DecideBy.Sub(now).Minutes())))
+	default:
+		m.Text = fmt.Sprintf(say.request, m.Ref, clock(r.DecideBy, now, r.Zone, say.day))
+	}
+	m.URL = pagesURL + "/r/" + handle(root, r.ID, n.Channel, n.Attempt)
+	return m
+}
+
+// codeMessage renders a one-time code.
+func codeMessage(root *keys.Root, c approvals.Code, n Next) Message {
+	locale := approvals.Locale(c.Locale)
+	digits := root.Code(c.ID)
+	return Message{Kind: KindCode, ID: fmt.Sprintf("%s/%s/%d", c.ID, n.Channel, n.Attempt), Locale: locale,
+		Title: texts[locale].codeTitle, Text: fmt.Sprintf(texts[locale].code, digits),
+		Tag: root.Handle("tag", c.ID), Code: digits, Expires: c.Expires}
+}
+
+// clock writes a time as the person's wall shows it, with the day if it is not today.
+func clock(at, now time.Time, zone, day string) string {
+	where, err := time.LoadLocation(zone)
+	if err != nil {
+		where = time.UTC
+	}
+	at, now = at.In(where), now.In(where)
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return at.Format("15:04")
+	}
+	return at.Format(day)
+}

@@ -1,0 +1,137 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"assent/approvals"
+)
+
+// send claims the message, hands it over, and keeps the outcome. The claim, its link and the due step at the end of its
+// lease commit together, while the request still waits; then nobody else sends this message, and if this process dies
+// somebody settles the claim.
+func (d *Dispatcher) send(ctx context.Context, t *turn) error {
+	next := t.next
+	until := t.now.Add(SendTimeout + leaseMargin)
+	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
+		Kind: next.Kind, At: t.now, Until: until, Duplicate: next.Duplicate})
+	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
+		return err
+	}
+	m := t.errand.message(next, t.now)
+	limited, cancel := context.WithTimeout(ctx, SendTimeout)
+	defer cancel()
+	report, err := d.Channels[next.Channel].Send(limited, t.to[next.To], m)
+	d.Log.InfoContext(ctx, "message handed over", "of", label(t.step), "channel", next.Channel, "attempt", next.Attempt,
+		"outcome", outcomeOf(err), "why", next.Reason)
+	if errors.Is(err, ErrGone) {
+		d.forget(ctx, t.errand.person(), t.to[next.To])
+	}
+	return d.settle(ctx, t, next, outcomeOf(err), report)
+}
+
+// settle keeps the outcome of a claim, in one transaction with what comes next. A claim that somebody else has settled
+// is left alone, unless all they could say was "unknown".
+func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, o Outcome, report approvals.Delivery) error {
+	return d.again(ctx, t, func(t *turn) error {
+		try, found := t.sheet.try(n.Channel, n.Attempt)
+		if !found || try.Outcome != Open && (try.Outcome != Unknown || o == Unknown) {
+			return nil
+		}
+		try.Outcome, try.Ended = o, t.now
+		t.plan()
+		report.Channel, report.Attempt, report.At, report.Duplicate = n.Channel, n.Attempt, t.now, try.Duplicate
+		report.Status, report.Code = status(o, report.Code)
+		return t.errand.record(ctx, report, t.conclude()...)
+	})
+}
+
+// status is how an outcome stands in the timeline.
+func status(o Outcome, code string) (string, string) {
+	switch o {
+	case Accepted, Unknown:
+		return string(o), code
+	}
+	if code == "" {
+		code = string(o)
+	}
+	return "failed", code
+}
+
+// again reads anew and tries change until nobody was faster. t then stands where the errand stands.
+func (d *Dispatcher) again(ctx context.Context, t *turn, change func(*turn) error) error {
+	for range maxTurns {
+		fresh, err := d.look(ctx, t.step)
+		if errors.Is(err, approvals.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = change(fresh)
+		if err == nil {
+			t.step = fresh.step
+		}
+		if !errors.Is(err, approvals.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("keep outcome: %w", approvals.ErrConflict)
+}
+
+// retract closes what lies on the person's device. It may run twice; the device sees the same tag.
+func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
+	next := t.next
+	channel, able := d.Channels[next.Channel].(Retracter)
+	if !able {
+		return fmt.Errorf("retract by %s: channel cannot: %w", next.Channel, approvals.ErrDrop)
+	}
+	limited, cancel := context.WithTimeout(ctx, SendTimeout)
+	defer cancel()
+	err := channel.Retract(limited, t.to[next.To], t.errand.message(next, t.now))
+	done := err == nil || errors.Is(err, ErrGone) || errors.Is(err, ErrRejected)
+	d.Log.InfoContext(ctx, "message taken back", "of", label(t.step), "channel", next.Channel, "done", done)
+	return d.again(ctx, t, func(t *turn) error {
+		t.sheet.retracted(next, done, t)
+		t.plan()
+		if !done {
+			return d.Records.Apply(ctx, t.conclude()...)
+		}
+		return t.errand.record(ctx, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: "retracted",
+			At: t.now}, t.conclude()...)
+	})
+}
+
+// retracted marks everything that lies at that address: one tag, so one call closes it all.
+func (s *sheet) retracted(n Next, done bool, t *turn) {
+	for i := range s.Tries {
+		try := &s.Tries[i]
+		if try.Channel != n.Channel || try.To != n.To {
+			continue
+		}
+		try.Retracted = done
+		try.RetractTries++
+		try.RetractAt = t.now.Add(backoff(busyFirst, try.RetractTries))
+	}
+}
+
+// forget removes an address that its provider says is gone. If the person was changed meanwhile, the next message finds
+// out again.
+func (d *Dispatcher) forget(ctx context.Context, id approvals.PersonID, gone approvals.Address) {
+	p, err := d.Directory.Person(ctx, id)
+	if err != nil {
+		return
+	}
+	changed := *p
+	changed.Addresses = slices.DeleteFunc(slices.Clone(p.Addresses), func(a approvals.Address) bool {
+		return a.Channel == gone.Channel && a.Value == gone.Value
+	})
+	if len(changed.Addresses) == len(p.Addresses) {
+		return
+	}
+	if err := d.Directory.SavePerson(ctx, &changed); err != nil {
+		d.Log.WarnContext(ctx, "address that is gone not forgotten", "person", p, "err", err)
+	}
+}

@@ -1,0 +1,117 @@
+package channels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"assent/approvals"
+)
+
+const (
+	sweepEvery = 30 * time.Second
+	sweepPage  = 500
+	sweepAtOne = 64 // steps side by side, so that commits group
+)
+
+// Run sweeps when it starts and each 30 s, and looks for one-time codes whenever somebody signals
+// [approvals.TopicDue], until ctx ends.
+func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
+	due := hub.Watch(approvals.TopicDue)
+	defer due.Close()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for sweep := d.Sweep; ; {
+		if _, err := sweep(ctx); err != nil && ctx.Err() == nil {
+			d.Log.ErrorContext(ctx, "sweep of deliveries", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			sweep = d.Sweep
+		case <-due.C:
+			sweep = d.codes
+		}
+	}
+}
+
+// Sweep takes up every overdue step again and returns how many. It needs nothing but the store: this is what makes
+// messages leave after the bus has lost everything.
+func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
+	codes, err := d.codes(ctx)
+	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver)
+	return codes + deliveries, errors.Join(err, err2)
+}
+
+func (d *Dispatcher) codes(ctx context.Context) (int, error) { return d.sweep(ctx, approvals.StepCode) }
+
+// sweep goes through the steps of one name page by page. Steps that move while it runs get later times, so it ends.
+func (d *Dispatcher) sweep(ctx context.Context, name string) (taken int, err error) {
+	now, after := d.Now(), ""
+	kind := approvals.Step{Name: name}.Done().Kind
+	for ctx.Err() == nil {
+		page, err := d.Records.ScanAfter(ctx, kind, after, sweepPage)
+		if err != nil {
+			return taken, fmt.Errorf("sweep %s: %w", name, err)
+		}
+		due, err := overdue(page, now)
+		if err != nil {
+			return taken, err
+		}
+		if err := d.each(ctx, due); err != nil {
+			return taken, err
+		}
+		taken += len(due)
+		if len(due) < sweepPage {
+			return taken, nil
+		}
+		after = page[len(page)-1].Key
+	}
+	return taken, ctx.Err()
+}
+
+func overdue(page []approvals.Record, now time.Time) (due []approvals.Step, err error) {
+	for _, rec := range page {
+		s, err := readStep(rec)
+		if err != nil {
+			return nil, err
+		}
+		if s.At.After(now) {
+			break
+		}
+		due = append(due, s)
+	}
+	return due, nil
+}
+
+func readStep(rec approvals.Record) (s approvals.Step, err error) {
+	if err := json.Unmarshal(rec.Value, &s); err != nil {
+		return s, fmt.Errorf("read step %s: %w", rec.Key, err)
+	}
+	return s, nil
+}
+
+// each takes steps side by side. One that fails does not keep the others: it is logged and stays overdue.
+func (d *Dispatcher) each(ctx context.Context, steps []approvals.Step) error {
+	slots := make(chan struct{}, sweepAtOne)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, s := range steps {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case slots <- struct{}{}:
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			if err := d.advance(ctx, s, anyHands); err != nil {
+				d.Log.WarnContext(ctx, "step stays overdue", "step", s.Name, "err", err)
+			}
+		})
+	}
+	return nil
+}
