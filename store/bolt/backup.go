@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.etcd.io/bbolt"
 )
@@ -30,7 +31,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 
 // snapshot copies the file, as one transaction sees it, to an open temporary file beside it.
 func (s *Store) snapshot(ctx context.Context) (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*.copy") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*"+copySuffix) // mode 0600
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +44,27 @@ func (s *Store) snapshot(ctx context.Context) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// copySuffix ends the names of temporary copies.
+const copySuffix = ".copy"
+
+// sweepCopies removes copies that a killed process has left. Whoever has the file locked makes the only new ones.
+func sweepCopies(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("look for old copies: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if !strings.HasPrefix(name, filepath.Base(path)+".") || !strings.HasSuffix(name, copySuffix) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(filepath.Dir(path), name)); err != nil {
+			return fmt.Errorf("remove old copy: %w", err)
+		}
+	}
+	return nil
 }
 
 func discard(f *os.File) error { return errors.Join(f.Close(), os.Remove(f.Name())) }

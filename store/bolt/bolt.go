@@ -72,7 +72,7 @@ func open(path string, steps []upgrade) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := bring(db, steps); err != nil {
+	if err := errors.Join(bring(db, steps), sweepCopies(path)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

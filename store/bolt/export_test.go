@@ -1,0 +1,4 @@
+package bolt
+
+// Waiting returns how many changes are queued for the next commit.
+func Waiting(s *Store) int { return len(s.commit.queue) }
