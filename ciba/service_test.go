@@ -31,10 +31,9 @@ const (
 
 // service is the real door on a real store, with one person and some agents.
 type service struct {
-	t *testing.T
+	t testing.TB
 	*Handler
 	store store.Store
-	log   *bytes.Buffer
 }
 
 type option func(*Parts)
@@ -49,7 +48,6 @@ func newService(t testing.TB, options ...option) *service {
 	must(t, err)
 	hub := approvals.NewHub()
 	directory := approvals.NewDirectory(st, hub, 0, time.Now)
-	logged := &bytes.Buffer{}
 	log := slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	desk := approvals.NewDesk(approvals.DeskParts{Store: st, Records: st, Directory: directory, Hub: hub,
 		Hash: func(s string) []byte { return root.MAC(keys.LabelHandle, s) }, Now: time.Now, Log: log})
@@ -63,8 +61,7 @@ func newService(t testing.TB, options ...option) *service {
 	h, err := New(parts)
 	must(t, err)
 	t.Cleanup(h.Close)
-	s := &service{Handler: h, store: st, log: logged}
-	s.t, _ = t.(*testing.T)
+	s := &service{t: t, Handler: h, store: st}
 	s.people(t)
 	s.agents(t)
 	return s
@@ -185,7 +182,33 @@ func (s *service) do(r *http.Request) answer {
 	s.ServeHTTP(w, r)
 	a := answer{status: w.Code, header: w.Header(), raw: w.Body.String()}
 	_ = json.Unmarshal(w.Body.Bytes(), &a.json)
+	if r.Method == http.MethodPost && !strings.Contains(r.URL.Path, "well-known") {
+		s.check(a)
+	}
 	return a
+}
+
+// check is what holds for every answer of the back channel: REQ-170 to 172.
+func (s *service) check(a answer) {
+	if a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
+		s.t.Errorf("headers of %q: %v", a.raw, a.header)
+	}
+	if (a.header.Get("WWW-Authenticate") != "") && a.status != http.StatusUnauthorized {
+		s.t.Errorf("challenge with status %d", a.status)
+	}
+	if a.status == http.StatusOK {
+		return
+	}
+	if a.code() == "" {
+		s.t.Errorf("no error in %q", a.raw)
+	}
+	for name, v := range a.json {
+		text, ok := v.(string)
+		odd := strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c > 0x7e || c == '"' || c == '\\' })
+		if !ok || odd || name != "error" && name != "error_description" {
+			s.t.Errorf("member %q of %q", name, a.raw)
+		}
+	}
 }
 
 // ask opens a request and returns its handle.
@@ -244,4 +267,23 @@ func (s *service) verify(t testing.TB, token string) (jose.Header, map[string]an
 
 func (s *service) get(path string) answer {
 	return s.do(httptest.NewRequest(http.MethodGet, path, nil))
+}
+
+// empty adds parameters without a value.
+func (f form) empty(names ...string) form {
+	out := f.with()
+	for _, n := range names {
+		if out[n] == nil {
+			out[n] = []string{""}
+		}
+	}
+	return out
+}
+
+// stored is everything that the store keeps of a request.
+func stored(t testing.TB, r *approvals.Request) string {
+	t.Helper()
+	raw, err := json.Marshal(r)
+	must(t, err)
+	return string(raw)
 }
