@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"assent/approvals"
 )
@@ -94,7 +95,9 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 	done := err == nil || errors.Is(err, ErrGone) || errors.Is(err, ErrRejected)
 	d.Log.InfoContext(ctx, "message taken back", "of", label(t.step), "channel", next.Channel, "done", done)
 	return d.again(ctx, t, func(t *turn) error {
-		t.sheet.retracted(next, done, t)
+		if !t.sheet.retract(next, done, t.now) {
+			return nil // somebody else has
+		}
 		t.plan()
 		if !done {
 			return d.Records.Apply(ctx, t.conclude()...)
@@ -104,17 +107,19 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 	})
 }
 
-// retracted marks everything that lies at that address: one tag, so one call closes it all.
-func (s *sheet) retracted(n Next, done bool, t *turn) {
+// retract marks everything that lies at that address, because one tag closes it all. It reports whether anything did.
+func (s *sheet) retract(n Next, done bool, now time.Time) (found bool) {
 	for i := range s.Tries {
 		try := &s.Tries[i]
-		if try.Channel != n.Channel || try.To != n.To {
+		if try.Channel != n.Channel || try.To != n.To || try.Retracted {
 			continue
 		}
+		found = true
 		try.Retracted = done
 		try.RetractTries++
-		try.RetractAt = t.now.Add(backoff(busyFirst, try.RetractTries))
+		try.RetractAt = now.Add(backoff(busyFirst, try.RetractTries))
 	}
+	return found
 }
 
 // forget removes an address that its provider says is gone. If the person was changed meanwhile, the next message finds
