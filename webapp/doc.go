@@ -1,0 +1,21 @@
+// Package webapp is what people see: the landing page of a link, sign-in, the request with its two buttons, the result
+// and the inbox.
+//
+//	GET, POST /r/{handle}                     landing of a message's link              landing.go
+//	GET, POST /i/{token}, /i/{token}/code     invitation: binds a browser              invite.go
+//	GET, POST /signin, /signin/code           one-time code on a bound browser         signin.go
+//	POST      /signout                                                                 signin.go
+//	GET       /, /inbox                       what waits, what ended                   inbox.go
+//	GET       /requests/{id}                  the request, or its result               approve.go, view.go
+//	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
+//	GET       /live                           server-sent fragments                    live.go
+//	GET       /static/{name}.{hash}.{ext}, /favicon.ico, /robots.txt                   assets.go
+//
+// A GET or HEAD changes nothing: robots open links. A decision is a POST by a signed-in approver, bound by a digest to
+// the exact text that was on the screen. Every page works without JavaScript; script adds the countdown, the live
+// refresh and a short delay against tapping through a notification. No is never harder than yes: denying takes no
+// stronger sign-in, no code and no script.
+//
+// The package owns the record kinds "session", "browser", "signin", "invitation", "invited" and "codes". It refuses to
+// know stores, channels and CIBA: a one-time code leaves as a due step, and the desk makes every decision.
+package webapp

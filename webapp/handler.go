@@ -1,0 +1,250 @@
+package webapp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// Config is what the pages work with. All members but Dev are required.
+type Config struct {
+	Desk      *approvals.Desk
+	Directory *approvals.Directory
+	Records   approvals.Records
+	Root      *keys.Root
+	Hub       *approvals.Hub
+	PagesURL  string // scheme, host and port under which browsers reach the pages, such as "https://ap.example.com"
+	Now       func() time.Time
+	Log       *slog.Logger
+	Dev       bool // a link signs in by itself at the weakest level, and plain HTTP cookies are allowed
+
+	// CanSend reports whether the person has a channel that can carry a one-time code.
+	CanSend func(p *approvals.Person) bool
+}
+
+// Handler serves the pages. Its zero value is not usable; see [New].
+type Handler struct {
+	Config
+	origin string // of PagesURL
+	secure bool   // cookies are Secure and __Host-
+	pages  *pages
+	static *assets
+	lookup *limiter
+	router http.Handler
+
+	stopping context.Context // ends every live stream
+	stop     context.CancelFunc
+	streams  streams
+}
+
+// New returns a handler, with every template and static file parsed.
+func New(c Config) (*Handler, error) {
+	u, err := url.Parse(c.PagesURL)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("pages URL must be a scheme and a host, without path: %w", approvals.ErrInvalid)
+	}
+	if u.Scheme != "https" && !(c.Dev && u.Scheme == "http") {
+		return nil, fmt.Errorf("pages URL must use https: %w", approvals.ErrInvalid)
+	}
+	h := &Handler{Config: c, origin: u.Scheme + "://" + u.Host, secure: u.Scheme == "https",
+		lookup: newLimiter(60, time.Second, c.Now), streams: streams{open: map[string]int{}, done: &sync.WaitGroup{}}}
+	if h.static, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if h.pages, err = loadPages(h.static); err != nil {
+		return nil, err
+	}
+	guard := http.NewCrossOriginProtection()
+	if err := guard.AddTrustedOrigin(h.origin); err != nil {
+		return nil, fmt.Errorf("pages URL: %w", err)
+	}
+	guard.SetDenyHandler(h.page(func(*visit) (answer, error) { return answer{}, errCrossSite }))
+	h.stopping, h.stop = context.WithCancel(context.Background())
+	h.router = headers(guard.Handler(h.routes()))
+	return h, nil
+}
+
+// ServeHTTP implements [http.Handler]. Paths are absolute, so the handler is mounted at the root; a door that shares
+// the listener keeps its own exact paths, none of which this handler claims.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.router.ServeHTTP(w, r) }
+
+// Close ends every live stream and waits until the last one has gone. Call it before http.Server.Shutdown, which waits
+// for open answers.
+func (h *Handler) Close() {
+	h.stop()
+	h.streams.done.Wait()
+}
+
+// idPath matches what [approvals.NewID] makes, and so leaves /requests/status and /requests/cancel to the agents' door.
+const idPath = "/requests/{id:[0-9a-z]{26}}"
+
+func (h *Handler) routes() http.Handler {
+	r := chi.NewRouter()
+	get := func(path string, f func(*visit) (answer, error)) {
+		r.Get(path, h.page(f))
+		r.Head(path, h.page(f))
+	}
+	post := func(path string, f func(*visit) (answer, error)) { r.Post(path, h.page(f)) }
+
+	get("/r/{handle}", h.landing)
+	post("/r/{handle}", h.follow)
+	get("/i/{token}", h.invited)
+	post("/i/{token}", h.accept)
+	get("/i/{token}/code", h.invitedCode)
+	post("/i/{token}/code", h.acceptCode)
+	get("/signin", h.signin)
+	post("/signin", h.sendCode)
+	get("/signin/code", h.signinCode)
+	post("/signin/code", h.checkCode)
+	post("/signout", h.signout)
+	get("/", h.inbox)
+	get("/inbox", h.inbox)
+	get(idPath, h.request)
+	post(idPath+"/approve", h.approve)
+	post(idPath+"/deny", h.deny)
+	post(idPath+"/withdraw", h.withdraw)
+	post(idPath+"/opened", h.opened)
+	r.Get("/live", h.live)
+	r.Get("/static/{file}", h.static.serve)
+	r.Head("/static/{file}", h.static.serve)
+	r.Get("/favicon.ico", h.static.favicon)
+	r.Get("/robots.txt", robots)
+	r.NotFound(h.page(func(*visit) (answer, error) { return answer{}, errNoPage }))
+	r.MethodNotAllowed(h.page(func(*visit) (answer, error) { return answer{}, errMethod }))
+	return r
+}
+
+// csp allows our own files and nothing else: no inline script or style, no frames, no foreign origins, and script may
+// write HTML only through the one Trusted Types policy "app".
+const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types app"
+
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("Content-Security-Policy", csp)
+		head.Set("Referrer-Policy", "no-referrer") // a link's handle and an invitation's token stay in their URLs
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("X-Robots-Tag", "noindex")
+		head.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// visit is one request of a browser: in which language, and by whom.
+type visit struct {
+	*http.Request
+	h     *Handler
+	lang  string
+	asked bool     // lang comes from the query, so links keep it
+	who   *session // nil: nobody is signed in
+}
+
+// answer is what a page function returns: a page, a redirect, or nothing but a status.
+type answer struct {
+	status  int // 0: 200, or 303 with to
+	page    string
+	data    any
+	to      string
+	cookies []*http.Cookie
+}
+
+// page turns a page function into a handler: it finds out who asks, writes the answer, and is the one place that
+// translates and logs errors.
+func (h *Handler) page(f func(*visit) (answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := h.visit(r)
+		var a answer
+		if err == nil {
+			a, err = f(v)
+		}
+		if err != nil {
+			a = h.explain(w, v, err)
+		}
+		if err := h.write(w, v, a); err != nil {
+			h.Log.ErrorContext(r.Context(), "page not written", "err", err)
+		}
+	}
+}
+
+// visit reads language and session. It always returns a visit, so that an error has a page too.
+func (h *Handler) visit(r *http.Request) (*visit, error) {
+	v := &visit{Request: r, h: h, lang: approvals.Locale(firstLanguage(r.Header.Get("Accept-Language")))}
+	if l := r.URL.Query().Get("lang"); l == approvals.English || l == approvals.Korean {
+		v.lang, v.asked = l, true
+	}
+	who, err := h.session(r)
+	if err != nil {
+		return v, err
+	}
+	v.who = who
+	if who != nil && !v.asked {
+		v.lang = approvals.Locale(who.person.Locale)
+	}
+	return v, nil
+}
+
+func firstLanguage(accept string) string {
+	first, _, _ := strings.Cut(accept, ",")
+	first, _, _ = strings.Cut(first, ";")
+	return strings.TrimSpace(first)
+}
+
+// path adds the language to one of our own paths when the visitor chose it by hand.
+func (v *visit) path(p string) string {
+	if !v.asked {
+		return p
+	}
+	sep := "?"
+	if strings.Contains(p, "?") {
+		sep = "&"
+	}
+	return p + sep + "lang=" + v.lang
+}
+
+func (h *Handler) write(w http.ResponseWriter, v *visit, a answer) error {
+	for _, c := range a.cookies {
+		http.SetCookie(w, c)
+	}
+	if a.to != "" {
+		w.Header().Set("Location", a.to)
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	if a.page == "" {
+		w.WriteHeader(a.status)
+		return nil
+	}
+	var body bytes.Buffer
+	if err := h.pages.render(&body, a.page, v, a.data); err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", v.lang)
+	if a.status != 0 {
+		w.WriteHeader(a.status)
+	}
+	if _, err := w.Write(body.Bytes()); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
+		return fmt.Errorf("write page: %w", err)
+	}
+	return nil
+}
+
+func robots(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("User-agent: *\nDisallow: /\n"))
+}

@@ -1,0 +1,141 @@
+package webapp
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io"
+	"net/url"
+	"strings"
+
+	"assent/approvals"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
+var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "problem"}
+
+// pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
+type pages struct {
+	static *assets
+	page   map[string]*template.Template
+	parts  *template.Template
+}
+
+func loadPages(static *assets) (*pages, error) {
+	parts, err := template.New("").Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html",
+		"templates/parts.html")
+	if err != nil {
+		return nil, fmt.Errorf("parse templates: %w", err)
+	}
+	p := &pages{static: static, page: map[string]*template.Template{}}
+	for _, name := range pageNames {
+		own, err := parts.Clone()
+		if err == nil {
+			own, err = own.ParseFS(templateFiles, "templates/"+name+".html")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse template %s: %w", name, err)
+		}
+		p.page[name] = own
+	}
+	p.parts = parts
+	return p, nil
+}
+
+// render writes a whole page.
+func (p *pages) render(w io.Writer, name string, v *visit, data any) error {
+	if err := p.page[name].ExecuteTemplate(w, "layout", p.screen(v, data)); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	return nil
+}
+
+// fragment renders the living part of a page.
+func (p *pages) fragment(name string, v *visit, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := p.parts.ExecuteTemplate(&b, name, p.screen(v, data)); err != nil {
+		return nil, fmt.Errorf("render %s: %w", name, err)
+	}
+	return b.Bytes(), nil
+}
+
+// screen is what every template gets: the language, the visitor, our files, and the data of its page.
+type screen struct {
+	Lang     string
+	Other    string // the other language
+	OtherURL string // this page in it
+	Person   string // "" when nobody is signed in
+	CSS      string
+	JS       string
+	Icon     string
+	Data     any
+
+	v *visit
+}
+
+func (p *pages) screen(v *visit, data any) *screen {
+	s := &screen{Lang: v.lang, Other: approvals.English, Data: data, v: v,
+		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg")}
+	if v.lang == approvals.English {
+		s.Other = approvals.Korean
+	}
+	s.OtherURL = v.inLanguage(s.Other)
+	if v.who != nil {
+		s.Person = approvals.Visible(v.who.person.Name)
+	}
+	return s
+}
+
+// inLanguage is the address of this page in another language; for the answer to a form, the page it came from.
+func (v *visit) inLanguage(lang string) string {
+	path := v.URL.Path
+	if strings.HasPrefix(path, "/requests/") {
+		path = v.here()
+	}
+	query := url.Values{"lang": {lang}}
+	if next := ownPath(v.URL.Query().Get("next")); next != "/" {
+		query.Set("next", next)
+	}
+	return path + "?" + query.Encode()
+}
+
+// T says a text of the catalogue.
+func (s *screen) T(key string, args ...any) (string, error) {
+	if _, err := lookUp(s.Lang, key); err != nil {
+		return "", err
+	}
+	return say(s.Lang, key, args...), nil
+}
+
+// Say is T with the arguments in one list.
+func (s *screen) Say(key string, args []any) (string, error) { return s.T(key, args...) }
+
+// With hands a fact to a shared part together with the screen.
+func (s *screen) With(r row) any {
+	return struct {
+		S   *screen
+		Row row
+	}{s, r}
+}
+
+// Before and After are a text on either side of its placeholder.
+func (s *screen) Before(key string) (string, error) {
+	before, _, err := around(s.Lang, key)
+	return before, err
+}
+
+// After is the rest of [screen.Before].
+func (s *screen) After(key string) (string, error) {
+	_, after, err := around(s.Lang, key)
+	return after, err
+}
+
+// To is one of our own paths, in the visitor's language.
+func (s *screen) To(path string) string { return s.v.path(path) }
+
+// Remaining writes a number of seconds.
+func (s *screen) Remaining(seconds int) string { return remaining(s.Lang, seconds) }

@@ -1,0 +1,209 @@
+// What script adds to pages that work without it: a countdown, live refresh, a short delay against tapping through a
+// notification, and a word when the network is gone. The server decides; this file only shows.
+
+const text = document.body.dataset;
+const policy = window.trustedTypes
+  ? window.trustedTypes.createPolicy('app', { createHTML: (html) => html })
+  : { createHTML: (html) => html };
+const $ = (selector, root = document) => root.querySelector(selector);
+const seconds = () => performance.now() / 1000; // never the wall clock: phones are wrong by hours
+
+// ---- Countdown -------------------------------------------------------------------------------------------------
+
+const units = text.units.split('|');
+const sizes = [86400, 3600, 60, 1];
+
+function remaining(left) {
+  const i = sizes.findIndex((size) => left >= size || size === 1);
+  let out = Math.floor(left / sizes[i]) + units[i];
+  const rest = Math.floor((left % sizes[i]) / (sizes[i + 1] || Infinity));
+  if (rest > 0) out += ' ' + rest + units[i + 1];
+  return text.left.replace('%s', out);
+}
+
+let timers = [];
+
+function wind() {
+  timers = [...document.querySelectorAll('[role=timer]')].map((element) => ({
+    element,
+    until: seconds() + Number(element.dataset.seconds),
+    said: Number(element.dataset.seconds),
+  }));
+}
+
+function tick() {
+  for (const timer of timers) {
+    const left = Math.max(0, Math.round(timer.until - seconds()));
+    const words = remaining(left);
+    if (timer.element.textContent !== words) timer.element.textContent = words;
+    timer.element.parentElement.parentElement.classList.toggle('soon', left <= 60);
+    if (timers.length > 1 || !$('[data-stage]')) continue;
+    for (const mark of [120, 30, 0]) {
+      if (left <= mark && timer.said > mark) announce(text['say-' + mark] || text['say' + mark]);
+    }
+    timer.said = left;
+  }
+}
+
+function announce(words) {
+  $('#say').textContent = words;
+}
+
+// ---- Live ------------------------------------------------------------------------------------------------------
+
+const place = $('#live');
+let stream;
+let poll;
+
+function address(extra) {
+  const url = new URL(place.dataset.live, location.href);
+  for (const [name, value] of Object.entries(extra)) url.searchParams.set(name, value);
+  return url;
+}
+
+function show(html, seen) {
+  const focused = document.activeElement && document.activeElement.id;
+  const stage = $('[data-stage]', place)?.dataset.stage;
+  place.innerHTML = policy.createHTML(html);
+  place.dataset.seen = seen;
+  wind();
+  tick();
+  arm();
+  const titled = $('[data-title]', place);
+  if (titled) document.title = titled.dataset.title;
+  const heading = $('h1', place);
+  if (stage && $('[data-stage]', place)?.dataset.stage !== stage) {
+    document.title = heading.textContent;
+    heading.focus({ preventScroll: false });
+  } else if (focused) {
+    document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+}
+
+function clock(left) {
+  if (timers.length === 1 && $('[data-stage]', place)) timers[0].until = seconds() + Number(left);
+}
+
+function connect() {
+  if (!place || stream || document.hidden) return;
+  // An inbox that was away asks for everything again, so that all its clocks are right.
+  stream = new EventSource(address({ seen: $('[data-stage]', place) ? place.dataset.seen : '' }));
+  stream.addEventListener('open', () => { clearInterval(poll); poll = 0; });
+  stream.addEventListener('clock', (event) => clock(event.data));
+  stream.addEventListener('show', (event) => show(event.data, event.lastEventId));
+  stream.addEventListener('end', () => { disconnect(); announce(text.signedOut); });
+  stream.addEventListener('error', () => {
+    if (!poll) poll = setInterval(ask, 10000);
+    if (stream && stream.readyState === EventSource.CLOSED) stream = undefined;
+  });
+}
+
+function disconnect() {
+  stream?.close();
+  stream = undefined;
+  clearInterval(poll);
+  poll = 0;
+}
+
+// ask is the way around networks that hold streams back.
+async function ask() {
+  try {
+    const answer = await fetch(address({ once: 1, seen: place.dataset.seen }), { cache: 'no-store' });
+    if (answer.status === 401) { disconnect(); announce(text.signedOut); return; }
+    if (answer.headers.get('Live-Left')) clock(answer.headers.get('Live-Left'));
+    if (answer.status === 200) show(await answer.text(), answer.headers.get('Live-Id'));
+  } catch {
+    // offline: the next round asks again
+  }
+}
+
+// ---- Deciding --------------------------------------------------------------------------------------------------
+
+const armDelay = 700; // milliseconds that the details must have been on a visible screen
+let armedAt = Infinity;
+
+function arm() {
+  const form = $('form[data-arm]');
+  if (!form) return;
+  const button = $('button', form);
+  button.disabled = true;
+  armedAt = Infinity;
+  if (document.hidden) return;
+  const due = (armedAt = performance.now() + armDelay);
+  setTimeout(() => { if (armedAt === due) button.disabled = false; }, armDelay);
+}
+
+document.addEventListener('submit', (event) => {
+  const form = event.target;
+  if (form.matches('[data-arm]') && performance.now() < armedAt) {
+    event.preventDefault();
+    return;
+  }
+  if (!navigator.onLine) {
+    event.preventDefault();
+    complain(text.offline);
+    return;
+  }
+  if (form.dataset.sent) {
+    event.preventDefault(); // the server bears repeats; the person need not wonder
+    return;
+  }
+  form.dataset.sent = '1';
+  announce(text.sending);
+  for (const button of document.querySelectorAll('#live button')) button.setAttribute('aria-disabled', 'true');
+  form.querySelector('button')?.classList.add('busy');
+});
+
+function complain(words) {
+  const problem = $('#problem');
+  if (!problem) return announce(words);
+  problem.textContent = words;
+  problem.hidden = false;
+}
+
+// opened tells once that the page came before a person's eyes.
+let told = false;
+function opened() {
+  if (told || document.hidden || !place?.dataset.opened) return;
+  told = true;
+  fetch(place.dataset.opened, {
+    method: 'POST',
+    body: new URLSearchParams({ token: place.dataset.token }),
+    keepalive: true,
+  }).catch(() => { told = false; });
+}
+
+// recheck asks for the truth after an answer that got lost, and never assumes one.
+function recheck() {
+  const again = $('[data-again]')?.dataset.again;
+  if (!again) return;
+  const look = async () => {
+    try {
+      const answer = await fetch(again, { cache: 'no-store' });
+      if (answer.ok) { location.replace(again); return; }
+    } catch {
+      // still out of reach
+    }
+    setTimeout(look, 3000);
+  };
+  setTimeout(look, 2000);
+}
+
+// ---- Beginning -------------------------------------------------------------------------------------------------
+
+function awake() {
+  arm();
+  connect();
+  opened();
+}
+
+document.addEventListener('visibilitychange', () => (document.hidden ? disconnect() : awake()));
+addEventListener('pagehide', disconnect);
+addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
+if (place) {
+  wind();
+  tick();
+  setInterval(tick, 1000);
+}
+awake();
+recheck();

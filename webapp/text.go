@@ -1,0 +1,186 @@
+package webapp
+
+import (
+	"fmt"
+	"strings"
+
+	"assent/approvals"
+)
+
+// phrase is one text in both languages, so that none can be forgotten. Placeholders are numbered where their order
+// differs. Korean speaks 해요체 and never glues a particle to a placeholder that may end in any letter.
+type phrase struct{ en, ko string }
+
+// texts are all words of the pages, beside those that a disclosure brings.
+var texts = map[string]phrase{
+	"brand":       {"Assent", "Assent"},
+	"skip":        {"Skip to content", "본문으로 건너뛰기"},
+	"language":    {"한국어", "English"},
+	"signedIn":    {"Signed in as %s", "%s님으로 로그인했어요"},
+	"signOut":     {"Sign out", "로그아웃"},
+	"continue":    {"Continue", "계속하기"},
+	"openInbox":   {"Open your inbox", "요청함 열기"},
+	"checkAgain":  {"Check again", "다시 확인하기"},
+	"showAll":     {"Show all", "모두 보기"},
+	"otherDevice": {"another device", "다른 기기"},
+	"offline": {"You are offline. Nothing was sent. We will not send it later by ourselves.",
+		"오프라인이에요. 아무것도 보내지 않았어요. 나중에 자동으로 보내지도 않아요."},
+	"sending":   {"Sending…", "보내고 있어요…"},
+	"signedOut": {"You are signed out. Reload the page to sign in.", "로그아웃됐어요. 새로 고쳐서 다시 로그인해 주세요."},
+
+	// A link's landing page.
+	"landing.title": {"You have an approval request", "승인 요청이 있어요"},
+	"landing.when":  {"%[1]s · decide by %[2]s", "%[1]s · %[2]s까지"},
+	"landing.lead":  {"Continue to read it. Nothing is decided by opening this page.", "계속하면 내용을 볼 수 있어요. 이 화면을 열어도 아무것도 결정되지 않아요."},
+	"landing.foot":  {"Did not expect this? You can ignore it.", "예상하지 못한 요청인가요? 무시해도 괜찮아요."},
+
+	// Sign-in.
+	"signin.title":       {"Sign in", "로그인"},
+	"signin.lead":        {"We send a one-time code to you. It is good for five minutes.", "일회용 인증번호를 보내 드려요. 5분 동안 쓸 수 있어요."},
+	"signin.more":        {"Approving this needs a sign-in with a code. Denying does not.", "승인하려면 인증번호로 로그인해 주세요. 거절은 그대로 할 수 있어요."},
+	"signin.send":        {"Text me a code", "문자로 인증번호 받기"},
+	"signin.unknown":     {"This browser is not known yet", "아직 등록되지 않은 브라우저예요"},
+	"signin.unknownBody": {"Sign in on a browser that you have used before, or open your invitation on this one.", "전에 쓰던 브라우저에서 로그인하거나, 이 브라우저에서 초대 링크를 열어 주세요."},
+	"signin.noChannel":   {"We cannot send you a code", "인증번호를 보낼 방법이 없어요"},
+	"signin.askOperator": {"Ask your operator for a new invitation, and open it on this browser.", "운영자에게 새 초대를 요청해서 이 브라우저에서 열어 주세요."},
+
+	"code.title":     {"Enter your code", "인증번호를 입력해 주세요"},
+	"code.sent":      {"We sent six digits to you. They are good for five minutes.", "숫자 6자리를 보냈어요. 5분 동안 쓸 수 있어요."},
+	"code.told":      {"Type the six digits that your operator told you.", "운영자에게 들은 숫자 6자리를 입력해 주세요."},
+	"code.label":     {"Six-digit code", "숫자 6자리"},
+	"code.submit":    {"Sign in", "로그인"},
+	"code.resend":    {"Send a new code", "새 인증번호 받기"},
+	"code.wrong":     {"That code does not match. Tries left: %d.", "인증번호가 달라요. %d번 더 입력할 수 있어요."},
+	"code.shape":     {"A code has six digits.", "인증번호는 숫자 6자리예요."},
+	"code.over":      {"That code is too old. Ask for a new one.", "인증번호의 시간이 지났어요. 새로 받아 주세요."},
+	"code.spent":     {"Too many tries. Ask for a new code.", "여러 번 틀렸어요. 새 인증번호를 받아 주세요."},
+	"code.neverTell": {"Never tell this code to anybody. Our staff never ask for it.", "아무에게도 알려주지 마세요. 직원도 묻지 않아요."},
+
+	"invited.title":  {"You are invited", "초대를 받았어요"},
+	"invited.lead":   {"Accept on the phone or computer on which you want to decide. We will know this browser from then on.", "앞으로 결정할 때 쓸 휴대폰이나 컴퓨터에서 수락해 주세요. 그다음부터 이 브라우저를 알아봐요."},
+	"invited.sends":  {"Next we send you a one-time code.", "다음 단계에서 일회용 인증번호를 보내 드려요."},
+	"invited.tells":  {"Have the six digits ready that your operator told you.", "운영자에게 들은 숫자 6자리를 준비해 주세요."},
+	"invited.accept": {"Accept the invitation", "초대 수락하기"},
+
+	// The request.
+	"ask.title":     {"Approve this?", "승인할까요?"},
+	"ask.from":      {"Approval request from %s", "%s의 승인 요청"},
+	"ask.facts":     {"Details", "자세한 내용"},
+	"ask.words":     {"Written by the agent, not checked by us", "에이전트가 쓴 내용이에요. 확인된 내용은 아니에요."},
+	"ask.code":      {"Check that your agent shows %s", "에이전트 화면의 번호가 %s인지 확인해 주세요"},
+	"ask.noCode":    {"You were not in a conversation with this agent.", "지금 대화 중인 에이전트의 요청이 아니에요."},
+	"ask.trust":     {"If you did not ask for this, deny it.", "요청한 적이 없다면 거절해 주세요."},
+	"ask.left":      {"%s left", "%s 남았어요"},
+	"ask.ends":      {"(ends %s)", "(%s까지)"},
+	"ask.deny":      {"Deny", "거절"},
+	"ask.note":      {"Add a note for the agent", "에이전트에게 메모 남기기"},
+	"ask.noteHint":  {"Sent only if you deny. Up to 280 characters.", "거절할 때만 전해요. 280자까지 쓸 수 있어요."},
+	"ask.stepUp":    {"To approve, you sign in with a code first.", "승인하려면 먼저 인증번호로 로그인해요."},
+	"ask.decide":    {"Your decision", "결정"},
+	"ask.late":      {"You can still tell the agent no.", "아직 거절을 알릴 수 있어요."},
+	"units":         {" d| h| min| s", "일|시간|분|초"},
+	"say.120":       {"2 minutes left", "2분 남았어요"},
+	"say.30":        {"30 seconds left", "30초 남았어요"},
+	"say.0":         {"Time ran out", "시간이 지났어요"},
+	"alert.changed": {"This request changed. Please read it again.", "요청 내용이 바뀌었어요. 다시 확인해 주세요."},
+	"alert.noteTooLong": {"The note is too long. Up to 280 characters, please.",
+		"메모가 너무 길어요. 280자까지 써 주세요."},
+	"evidence":        {"Evidence", "증거 자료"},
+	"evidence.lead":   {"Your decision is bound to exactly these bytes. Their SHA-256, in base64url, is the digest.", "결정은 정확히 아래 바이트에 묶여요. 이 바이트의 SHA-256을 base64url로 쓴 값이 다이제스트예요."},
+	"evidence.digest": {"Digest", "다이제스트"},
+	"evidence.bytes":  {"Bytes", "바이트"},
+	"evidence.id":     {"Request", "요청 번호"},
+
+	// Results.
+	"result.approved":        {"Approved at %[1]s. %[2]s may now do this once.", "%[1]s에 승인했어요. %[2]s의 요청을 한 번만 허용해요."},
+	"result.denied":          {"Denied. %s was told no.", "거절했어요. %s에 거절을 알렸어요."},
+	"result.expired":         {"Time ran out. Nothing was approved. The agent can ask again.", "시간이 지났어요. 승인하지 않았어요. 다시 요청할 수 있어요."},
+	"result.lapsed":          {"Approved, but the agent did not collect it in time. It can ask again.", "승인했지만 에이전트가 제때 가져가지 않았어요. 다시 요청할 수 있어요."},
+	"result.cancelled":       {"Withdrawn. Nothing for you to do.", "취소된 요청이에요. 할 일이 없어요."},
+	"result.withdrawn":       {"You took it back. %s may not do this.", "승인을 취소했어요. %s의 요청을 허용하지 않아요."},
+	"result.failed":          {"We could not reach you in time. Nothing was approved.", "제때 알려 드리지 못했어요. 승인하지 않았어요."},
+	"result.alreadyApproved": {"Already approved on %[1]s at %[2]s.", "%[2]s에 %[1]s에서 이미 승인했어요."},
+	"result.alreadyDenied":   {"Already denied on %[1]s at %[2]s.", "%[2]s에 %[1]s에서 이미 거절했어요."},
+	"next.approved":          {"You can take it back until the agent collects it.", "에이전트가 가져가기 전까지 취소할 수 있어요."},
+	"next.redeemed":          {"The agent has collected it. Undo is not possible.", "에이전트가 이미 가져갔어요. 되돌릴 수는 없어요."},
+	"next.denied":            {"Nothing was approved. You do not have to do anything else.", "아무것도 승인하지 않았어요. 더 할 일은 없어요."},
+	"next.late":              {"You can still tell the agent no.", "아직 거절을 알릴 수 있어요."},
+	"next.ended":             {"You do not have to do anything.", "할 일이 없어요."},
+	"result.note":            {"Your note", "남긴 메모"},
+	"result.what":            {"What was asked", "요청 내용"},
+	"withdraw":               {"Take it back", "승인 취소하기"},
+
+	// The inbox.
+	"inbox.title":     {"Your inbox", "요청함"},
+	"inbox.tab":       {"(%d) Approval requests", "(%d) 승인 요청"},
+	"inbox.waiting":   {"Waiting for you", "기다리는 요청"},
+	"inbox.ended":     {"Recently ended", "최근에 끝난 요청"},
+	"inbox.empty":     {"Nothing is waiting.", "기다리는 요청이 없어요."},
+	"inbox.emptyBody": {"New requests appear here by themselves.", "새 요청이 오면 여기에 바로 보여요."},
+	"state.approved":  {"Approved", "승인"},
+	"state.redeemed":  {"Approved", "승인"},
+	"state.denied":    {"Denied", "거절"},
+	"state.expired":   {"Time ran out", "시간 지남"},
+	"state.cancelled": {"Withdrawn", "취소"},
+	"state.failed":    {"Not delivered", "전달 실패"},
+
+	// What can go wrong.
+	"deadLink.title":       {"This link no longer works", "더 이상 쓸 수 없는 링크예요"},
+	"deadLink.body":        {"It may have ended, or the request was decided already. Open your inbox.", "시간이 지났거나 이미 처리한 요청이에요. 요청함을 열어 주세요."},
+	"deadInvitation.title": {"This invitation no longer works", "더 이상 쓸 수 없는 초대예요"},
+	"deadInvitation.body":  {"An invitation works once, for three days. Ask your operator for a new one.", "초대는 3일 동안 한 번만 쓸 수 있어요. 운영자에게 새 초대를 요청해 주세요."},
+	"wrongPerson.title":    {"This request is for someone else", "다른 사람에게 온 요청이에요"},
+	"wrongPerson.body":     {"Switch account?", "계정을 바꿀까요?"},
+	"wrongPerson.switch":   {"Switch account", "계정 바꾸기"},
+	"crossSite.title":      {"This did not come from our page", "이 사이트에서 보낸 요청이 아니에요"},
+	"crossSite.body":       {"Nothing was sent. Open your inbox and try there.", "아무것도 보내지 않았어요. 요청함을 열어 다시 시도해 주세요."},
+	"stale.title":          {"This page is out of date", "오래된 화면이에요"},
+	"stale.body":           {"Nothing was sent. Open the request again.", "아무것도 보내지 않았어요. 요청을 다시 열어 주세요."},
+	"badForm.title":        {"We could not read that", "내용을 읽지 못했어요"},
+	"badForm.body":         {"Nothing was sent. Open the page again and retry.", "아무것도 보내지 않았어요. 화면을 다시 열어 시도해 주세요."},
+	"tooMany.title":        {"Too many tries", "너무 여러 번 시도했어요"},
+	"tooMany.body":         {"Wait a few minutes, then try again.", "몇 분 뒤에 다시 시도해 주세요."},
+	"noPage.title":         {"There is no such page", "없는 화면이에요"},
+	"noPage.body":          {"Open your inbox.", "요청함을 열어 주세요."},
+	"unknown.title":        {"We could not confirm", "결과를 확인하지 못했어요"},
+	"unknown.body":         {"Checking…", "다시 확인하고 있어요."},
+	"internal.title":       {"Something went wrong on our side", "저희 쪽에 문제가 생겼어요"},
+	"internal.body":        {"Try again in a moment. Your inbox shows what was decided.", "잠시 뒤 다시 시도해 주세요. 결정한 내용은 요청함에서 볼 수 있어요."},
+}
+
+// lookUp returns a text in a language.
+func lookUp(lang, key string) (string, error) {
+	p, known := texts[key]
+	switch {
+	case !known:
+		return "", fmt.Errorf("text %q is not in the catalogue", key)
+	case lang == approvals.Korean:
+		return p.ko, nil
+	}
+	return p.en, nil
+}
+
+// say is lookUp for keys that are written in this package; a test walks all of them.
+func say(lang, key string, args ...any) string {
+	text, err := lookUp(lang, key)
+	if err != nil {
+		return key
+	}
+	if len(args) == 0 {
+		return text
+	}
+	return fmt.Sprintf(text, args...)
+}
+
+// around splits a text at its one placeholder, so that a page can put an element of its own there.
+func around(lang, key string) (before, after string, err error) {
+	text, err := lookUp(lang, key)
+	if err != nil {
+		return "", "", err
+	}
+	before, after, found := strings.Cut(text, "%s")
+	if !found {
+		return "", "", fmt.Errorf("text %q has no place to fill", key)
+	}
+	return before, after, nil
+}

@@ -1,0 +1,239 @@
+package webapp
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"assent/approvals"
+)
+
+// requestView is what the page of one request shows. Every word about the request itself comes from its disclosure.
+type requestView struct {
+	ID        string
+	Ref       string
+	Agent     string
+	Initial   string // of the agent, for the eye only
+	Action    string
+	Sections  []section
+	Code      string // binding_message, to compare
+	Button    string
+	Locale    string // of the disclosure
+	Digest    string
+	Canonical string // the bytes under Digest
+	Token     string // of the forms
+
+	Stage  string // "open", "late": only no is left, "done"
+	Text   string // key of the result's sentence
+	Args   []any
+	Next   string // key of the sentence that says what happens next
+	Tone   string // "ok", "no", "quiet"
+	Note   string
+	Alert  string // key
+	StepUp bool   // approving needs a better sign-in first
+	Undo   bool   // the approval can still be withdrawn
+
+	Ends string
+	Left int // seconds until approval closes
+	Live live
+}
+
+// live is how the page follows what it shows.
+type live struct {
+	URL  string
+	Seen string // what is on the page; a stream that starts with it sends nothing old
+}
+
+// section is a run of facts: the whole request, or one of its objects.
+type section struct {
+	Part    string // heading; "" when there is only one
+	Action  string
+	Rows    []row
+	Words   []row // the agent's own, unchecked
+	OneOnly bool
+}
+
+// row is one fact.
+type row struct {
+	Label  string
+	Text   string
+	Head   string // the beginning of a text that is too long to show at once
+	Amount bool
+}
+
+// longText is how many characters of one fact are shown at once.
+const longText = 400
+
+func newRow(f approvals.Fact) row {
+	r := row{Label: f.Label, Text: f.Text, Amount: f.Role == approvals.RoleAmount}
+	if utf8.RuneCountInString(f.Text) > longText {
+		r.Head = string([]rune(f.Text)[:longText])
+	}
+	return r
+}
+
+// view lays out a request for one visitor in one language.
+func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
+	shown, err := h.Desk.Show(r, v.lang)
+	if err != nil {
+		return nil, fmt.Errorf("show request: %w", err)
+	}
+	now := h.Now()
+	view := &requestView{ID: string(r.ID), Ref: r.ID.Ref(), Button: shown.Button, Locale: shown.Locale,
+		Digest: shown.Digest(), Canonical: string(shown.Canonical()), Token: h.formToken(v.who, r.ID),
+		StepUp: v.who.Level < r.Level, Ends: moment(r.DecideBy, now, r.Zone, v.lang),
+		Left: int(max(0, r.DecideBy.Sub(now)).Seconds())}
+	view.layOut(shown)
+	h.stage(v, r, view, now)
+	view.Live = live{URL: v.path("/live?request=" + view.ID), Seen: view.version(v.lang)}
+	return view, nil
+}
+
+// layOut sorts the facts into the places that the page has for them. None is left out.
+func (view *requestView) layOut(shown approvals.Disclosure) {
+	at := section{OneOnly: true}
+	for _, f := range shown.Facts {
+		switch f.Role {
+		case approvals.RoleAction:
+			view.Action = f.Text
+		case approvals.RoleAgent:
+			view.Agent = f.Text
+			first, _ := utf8.DecodeRuneInString(f.Text)
+			view.Initial = string(first)
+		case approvals.RoleCode:
+			view.Code = f.Text
+		case approvals.RolePart:
+			view.close(at)
+			at = section{Part: f.Label, Action: f.Text}
+		case approvals.RoleWords:
+			at.Words = append(at.Words, newRow(f))
+		case approvals.RoleWhole:
+			if at.Part != "" {
+				view.close(at)
+				at = section{}
+			}
+			at.Rows = append(at.Rows, newRow(f))
+		default:
+			at.Rows = append(at.Rows, newRow(f))
+		}
+	}
+	view.close(at)
+}
+
+func (view *requestView) close(s section) {
+	if len(s.Rows)+len(s.Words) > 0 || s.Part != "" {
+		view.Sections = append(view.Sections, s)
+	}
+}
+
+// stage says what can still be done about the request, and otherwise what became of it.
+func (h *Handler) stage(v *visit, r *approvals.Request, view *requestView, now time.Time) {
+	state := r.StateAt(now)
+	if state == approvals.Pending {
+		view.Stage = "open"
+		if !now.Before(r.DecideBy) {
+			view.Stage, view.Text, view.Next, view.Tone = "late", "result.expired", "next.late", "quiet"
+		}
+		return
+	}
+	view.Stage, view.Left, view.Tone = "done", 0, "quiet"
+	var last approvals.Decision
+	if n := len(r.Decisions); n > 0 {
+		last = r.Decisions[n-1]
+		view.Note = last.Note
+		if last.Disclosure != "" {
+			view.Digest, view.Canonical = last.Digest, last.Disclosure
+		}
+	}
+	at := moment(last.At, now, r.Zone, v.lang)
+	switch state {
+	case approvals.Approved, approvals.Redeemed:
+		view.Text, view.Args, view.Tone = "result.approved", []any{at, view.Agent}, "ok"
+		view.Next, view.Undo = "next.approved", state == approvals.Approved
+		if state == approvals.Redeemed {
+			view.Next = "next.redeemed"
+		}
+	case approvals.Denied:
+		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
+	case approvals.Expired:
+		view.Text, view.Next = "result.expired", "next.ended"
+		if last.Approve {
+			view.Text = "result.lapsed"
+		}
+	case approvals.Failed:
+		view.Text, view.Next = "result.failed", "next.ended"
+	default:
+		view.Text, view.Next = "result.cancelled", "next.ended"
+		if r.Reason == approvals.WithdrawnByPerson {
+			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
+		}
+	}
+	if decidedHere := last.AuthTime.Equal(v.who.AuthTime); view.Tone != "quiet" && !decidedHere {
+		view.elsewhere(v, last, at)
+	}
+}
+
+// elsewhere changes the sentence when the decision came from another device or another sign-in than this one.
+func (view *requestView) elsewhere(v *visit, d approvals.Decision, at string) {
+	view.Text = "result.alreadyDenied"
+	if d.Approve {
+		view.Text = "result.alreadyApproved"
+	}
+	where := d.Device
+	if where == "" {
+		where = say(v.lang, "otherDevice")
+	}
+	view.Args = []any{where, at}
+}
+
+// version names what the page shows, so that a live stream knows whether it has anything new to say.
+func (view *requestView) version(lang string) string {
+	return fingerprint(lang, view.ID, view.Stage, view.Text, view.Next, view.Digest, fmt.Sprint(view.Args...))
+}
+
+func fingerprint(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}
+
+// moment writes a time the way a person reads it there and then: "14:32 CET" today, with the day otherwise.
+func moment(at, now time.Time, zone, lang string) string {
+	loc, err := time.LoadLocation(zone)
+	if err != nil {
+		loc = time.UTC
+	}
+	at, now = at.In(loc), now.In(loc)
+	name := at.Format("MST")
+	if strings.HasPrefix(name, "+") || strings.HasPrefix(name, "-") {
+		name = "UTC" + name
+	}
+	clock := at.Format("15:04 ") + name
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return clock
+	}
+	day := at.Format("2 Jan")
+	if lang == approvals.Korean {
+		day = at.Format("1월 2일")
+	}
+	return day + " " + clock
+}
+
+// remaining writes a number of seconds in at most two units: "4 min 10 s".
+func remaining(lang string, seconds int) string {
+	units := strings.Split(say(lang, "units"), "|")
+	sizes := []int{86400, 3600, 60, 1}
+	for i, size := range sizes {
+		if seconds < size && size > 1 {
+			continue
+		}
+		out := fmt.Sprintf("%d%s", seconds/size, units[i])
+		if rest := seconds % size; i+1 < len(sizes) && rest/sizes[i+1] > 0 {
+			out += fmt.Sprintf(" %d%s", rest/sizes[i+1], units[i+1])
+		}
+		return out
+	}
+	return ""
+}
