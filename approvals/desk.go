@@ -145,6 +145,19 @@ func (d *Desk) Request(ctx context.Context, id ID) (*Request, error) {
 	return d.requests.get(string(id), func() (*Request, error) { return d.store.Request(ctx, id) })
 }
 
+// AsOf returns the request with at least n audit records written. A handler of event n uses it: the event can arrive
+// before this process's memory has caught up with the commit it tells of. The result is shared: do not change it.
+func (d *Desk) AsOf(ctx context.Context, id ID, n uint64) (*Request, error) {
+	r, err := d.Request(ctx, id)
+	if err != nil || r.Events >= n {
+		return r, err
+	}
+	if r, err = d.store.Request(ctx, id); err == nil {
+		d.requests.set(string(id), r, func(old *Request) bool { return old.Rev > r.Rev })
+	}
+	return r, err
+}
+
 // List returns requests, newest first, from the store.
 func (d *Desk) List(ctx context.Context, q Query) ([]*Request, error) { return d.store.List(ctx, q) }
 
