@@ -54,7 +54,10 @@ func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
 	if e.Kind == approvals.KindDelivery && e.Facts["status"] != "failed" || e.Kind == approvals.KindOpened {
 		return nil
 	}
-	return d.advance(ctx, approvals.Step{Name: approvals.StepDeliver, Of: string(e.Request)}, "")
+	if _, err := d.Desk.AsOf(ctx, e.Request, e.N); err != nil && !errors.Is(err, approvals.ErrNotFound) {
+		return fmt.Errorf("handle %s: %w", e.ID(), err)
+	}
+	return d.advance(ctx, approvals.Step{Name: approvals.StepDeliver, Of: string(e.Request)}, handsOff)
 }
 
 // job is what lies on the bus: which step, and on whose desk it lands.
@@ -99,6 +102,9 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 		}
 		if err == nil && !more {
 			return nil
+		}
+		if err != nil {
+			t.errand.refresh(ctx)
 		}
 		if s.Name == approvals.StepCode {
 			s.At = t.step.At // it moves with each claim, and is found by its time

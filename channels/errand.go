@@ -27,6 +27,8 @@ type errand interface {
 	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error
 	// fail says that nobody can be reached.
 	fail(ctx context.Context) error
+	// refresh brings memory up to date after somebody was faster.
+	refresh(ctx context.Context)
 	// expires is when its sheet may go.
 	expires() time.Time
 }
@@ -117,6 +119,9 @@ func (e *request) fail(ctx context.Context) error {
 	return err
 }
 
+// refresh may fail: then the next look finds out.
+func (e *request) refresh(ctx context.Context) { _, _ = e.d.Desk.AsOf(ctx, e.r.ID, e.r.Events+1) }
+
 // code is the errand of a one-time code. It has no timeline: nothing about it is kept but its claims.
 type code struct {
 	d  *Dispatcher
@@ -144,5 +149,7 @@ func (e *code) hold(ctx context.Context, writes ...approvals.Write) error {
 func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) error {
 	return e.d.Records.Apply(ctx, writes...)
 }
+
+func (e *code) refresh(context.Context) {} // it is read from the store each time
 
 func (e *code) fail(context.Context) error { return nil } // the page offers another code
