@@ -38,6 +38,15 @@ type service struct {
 
 type option func(*Parts)
 
+// sharedStore is how a handler is set up when other processes write to the same store.
+func sharedStore(p *Parts) {
+	p.Fresh = time.Second
+	p.Desk = approvals.NewDesk(approvals.DeskParts{Store: p.Records.(store.Store), Records: p.Records, Directory: p.Directory,
+		Hub: p.Hub, Hash: func(s string) []byte { return p.Root.MAC(keys.LabelHandle, s) }, Now: p.Now, Log: p.Log, Fresh: p.Fresh})
+}
+
+func (s *service) hash(secret string) []byte { return s.Root.MAC(keys.LabelHandle, secret) }
+
 func newService(t testing.TB, options ...option) *service {
 	t.Helper()
 	ctx := context.Background()
