@@ -1,8 +1,8 @@
 // Package bolt keeps requests, records, outbox and audit trail in one bbolt file: the store of an Assent that runs on
 // one machine.
 //
-// It owns the file: its layout (layout.go), its schema number and upgrades (schema.go), and the one goroutine that
-// writes to it (commit.go). Every write is durable before its caller hears of it, and concurrent writers share a
+// It owns the file: its layout (layout.go), its schema number and upgrades (schema.go), copies (backup.go) and the
+// search for damage (check.go), and the one goroutine that writes to it (commit.go). Every write is durable before its caller hears of it, and concurrent writers share a
 // commit: while one is being synced, the next ones gather.
 //
 //	bucket      key                                              value
