@@ -21,7 +21,9 @@ func header(id, secret string) string {
 
 func TestClientAuthentication(t *testing.T) {
 	encoded := url.QueryEscape(basicSecret)
-	bare := func(pairs ...string) form { return bc(append([]string{"client_id", "", "client_secret", ""}, pairs...)...) }
+	bare := func(pairs ...string) form {
+		return bc(append([]string{"client_id", "", "client_secret", ""}, pairs...)...)
+	}
 	tests := []struct {
 		row, name string
 		body      form
@@ -167,20 +169,20 @@ func TestDisabledBetween(t *testing.T) {
 func TestMetadataRules(t *testing.T) {
 	types := approvals.BuiltinTypes()
 	tests := map[string]string{
-		`{"token_endpoint_auth_method":"none"}`:                                "token_endpoint_auth_method",
-		`{"token_endpoint_auth_method":"private_key_jwt"}`:                     "token_endpoint_auth_method",
-		`{"backchannel_token_delivery_mode":"push"}`:                           "backchannel_token_delivery_mode",
-		`{"backchannel_user_code_parameter":true}`:                             "backchannel_user_code_parameter",
-		`{"backchannel_authentication_request_signing_alg":"ES256"}`:           "backchannel_authentication_request_signing_alg",
-		`{"id_token_signed_response_alg":"RS256"}`:                             "id_token_signed_response_alg",
-		`{"poll_hold_seconds":26}`:                                             "poll_hold_seconds",
-		`{"poll_hold_seconds":-1}`:                                             "poll_hold_seconds",
-		`{"authorization_details_types":["tool_call","nope"]}`:                 "authorization_details_types[1]",
-		`{"scope":"a \u00e9"}`:                                                 "scope",
-		`{"allowed_audiences":["with space "]}`:                                "allowed_audiences",
-		`{"binding_code":"enter"}`:                                             "binding_code",
-		`{"client_id":"a b","client_name":"x"}`:                                "client_id",
-		`{"client_id":"ab","client_name":"x","client_secret":"with space"}`:    "client_secret",
+		`{"token_endpoint_auth_method":"none"}`:                                 "token_endpoint_auth_method",
+		`{"token_endpoint_auth_method":"private_key_jwt"}`:                      "token_endpoint_auth_method",
+		`{"backchannel_token_delivery_mode":"push"}`:                            "backchannel_token_delivery_mode",
+		`{"backchannel_user_code_parameter":true}`:                              "backchannel_user_code_parameter",
+		`{"backchannel_authentication_request_signing_alg":"ES256"}`:            "backchannel_authentication_request_signing_alg",
+		`{"id_token_signed_response_alg":"RS256"}`:                              "id_token_signed_response_alg",
+		`{"poll_hold_seconds":26}`:                                              "poll_hold_seconds",
+		`{"poll_hold_seconds":-1}`:                                              "poll_hold_seconds",
+		`{"authorization_details_types":["tool_call","nope"]}`:                  "authorization_details_types[1]",
+		`{"scope":"a \u00e9"}`:                                                  "scope",
+		`{"allowed_audiences":["with space "]}`:                                 "allowed_audiences",
+		`{"binding_code":"enter"}`:                                              "binding_code",
+		`{"client_id":"a b","client_name":"x"}`:                                 "client_id",
+		`{"client_id":"ab","client_name":"x","client_secret":"with space"}`:     "client_secret",
 		`{"client_id":"ab","client_name":"x","client_secret":"emoji-🙂-secret"}`: "client_secret",
 	}
 	s := newService(t)

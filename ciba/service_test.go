@@ -296,3 +296,12 @@ func stored(t testing.TB, r *approvals.Request) string {
 	must(t, err)
 	return string(raw)
 }
+
+func verifies(s *service, token string) bool {
+	keys, err := s.Keyring.Public()
+	must(s.t, err)
+	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	must(s.t, err)
+	_, err = parsed.Verify(jose.JSONWebKeySet{Keys: keys})
+	return err == nil
+}

@@ -1,0 +1,67 @@
+package ciba
+
+import (
+	"strings"
+	"testing"
+)
+
+// FuzzForm: no bytes make either endpoint fail, and every answer keeps the rules that service.check knows.
+func FuzzForm(f *testing.F) {
+	f.Add(bc().String())
+	f.Add(bc("authorization_details", payment, "requested_expiry", "30", "resource", "https://bank.example").String())
+	f.Add(tk("x.y").String())
+	for _, seed := range []string{"", "&&&", "=", "a", "%", "%zz=1", "a=%ff", "a=%00", "a=1&a=1", "scope=openid;x", "\xff=\xfe", "+=+"} {
+		f.Add(seed)
+		f.Add(bc().String() + "&" + seed)
+	}
+	s := newService(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		s.t = t
+		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} {
+			if a := s.send(path, typeForm, body); a.status >= 500 {
+				t.Errorf("%s %q: %d %s", path, body, a.status, a.raw)
+			}
+		}
+	})
+}
+
+// FuzzJSON does the same for the JSON bodies of the token endpoint.
+func FuzzJSON(f *testing.F) {
+	for _, seed := range []string{`{}`, `[]`, `null`, `{"a":1}`, `{"grant_type":null}`, `{"a":"\ud800"}`, `{"a":{"a":{}}}`,
+		`{"client_id":"travel","client_secret":"` + testSecret + `","grant_type":"` + GrantCIBA + `","auth_req_id":"x"}`} {
+		f.Add(seed)
+	}
+	s := newService(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		s.t = t
+		if a := s.send("/token", typeJSON, body); a.status >= 500 {
+			t.Errorf("%q: %d %s", body, a.status, a.raw)
+		}
+	})
+}
+
+// FuzzAuthorizationDetails: what is accepted can be approved and comes back in the token as it was sent.
+func FuzzAuthorizationDetails(f *testing.F) {
+	for _, seed := range []string{payment, "[]", "{}", "[{}]", "[1]", "null", `[{"type":"tool_call","tool":"x","arguments":{"n":1e400}}]`,
+		`[{"type":"tool_call","tool":"x","arguments":{"<&>":"\u2028"}}]`, `[{"type":"tool_call","tool":"x","arguments":{"n":12345678901234567890}}]`,
+		`[{"type":"document_access","identifier":"d","actions":["read"],"locations":["https://bank.example"]}]`,
+		strings.Repeat("[", 100), `[{"type":"tool_call","type":"x"}]`} {
+		f.Add(seed)
+	}
+	s := newService(f)
+	f.Fuzz(func(t *testing.T, details string) {
+		s.t = t
+		a := s.post("/bc-authorize", bc("authorization_details", details))
+		if a.status >= 500 {
+			t.Fatalf("%q: %d %s", details, a.status, a.raw)
+		}
+		if a.status != 200 {
+			return
+		}
+		handle := a.text("auth_req_id")
+		s.approve(t, handle)
+		if got := s.post("/token", tk(handle)); got.status != 200 {
+			t.Errorf("%q: %d %s", details, got.status, got.raw)
+		}
+	})
+}

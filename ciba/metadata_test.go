@@ -1,0 +1,125 @@
+package ciba
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDiscovery is section 1a: one document at both paths, saying what works.
+func TestDiscovery(t *testing.T) {
+	s := newService(t)
+	a := s.get("/.well-known/openid-configuration")
+	if b := s.get("/.well-known/oauth-authorization-server"); a.raw != b.raw { // REQ-001
+		t.Errorf("%s\n%s", a.raw, b.raw)
+	}
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || !strings.HasPrefix(a.header.Get("Cache-Control"), "public, max-age=") {
+		t.Errorf("%d %v", a.status, a.header)
+	}
+	list := func(values ...string) (out []any) {
+		out = []any{}
+		for _, v := range values {
+			out = append(out, v)
+		}
+		return out
+	}
+	want := map[string]any{
+		"issuer":                              testIssuer,                   // REQ-002
+		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
+		"backchannel_token_delivery_modes_supported": list("poll"),                                               // REQ-004
+		"grant_types_supported":                      list(GrantCIBA),                                            // REQ-005
+		"backchannel_user_code_parameter_supported":  false,                                                      // REQ-007
+		"token_endpoint_auth_methods_supported":      list("client_secret_basic", "client_secret_post"),          // REQ-008
+		"authorization_details_types_supported":      list("document_access", "payment_initiation", "tool_call"), // REQ-011
+		"jwks_uri":                                   testIssuer + "/.well-known/jwks.json",                      // REQ-012
+		"id_token_signing_alg_values_supported":      list("ES256"),                                              // REQ-013
+		"response_types_supported":                   list(),                                                     // REQ-014
+		"acr_values_supported":                       list("urn:assent:acr:session"),                             // REQ-016
+		"token_endpoint":                             testIssuer + "/token",
+		"assent_status_endpoint":                     testIssuer + "/requests/status",
+		"assent_cancel_endpoint":                     testIssuer + "/requests/cancel",
+		"subject_types_supported":                    list("public"),
+		"scopes_supported":                           list("openid", "profile", "email"),
+		"claims_supported":                           list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
+		"claims_parameter_supported":                 false,
+		"request_parameter_supported":                false,
+		"request_uri_parameter_supported":            false,
+	}
+	if diff := cmp.Diff(want, a.json); diff != "" { // what is not listed here must not be advertised
+		t.Errorf("document (-want +got):\n%s", diff)
+	}
+}
+
+// TestIssuerForms: the issuer is used byte for byte, and its path comes before or after the well-known segment.
+func TestIssuerForms(t *testing.T) {
+	tests := []struct {
+		issuer string
+		paths  []string
+		root   string
+	}{
+		{"https://h.example/", []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"}, "https://h.example"},
+		{"https://h.example/t1", []string{"/t1/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/t1"}, "https://h.example/t1"},
+		{"https://h.example/t1/", []string{"/t1/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/t1"}, "https://h.example/t1"},
+	}
+	for _, tt := range tests {
+		s := newService(t, func(p *Parts) { p.Issuer = tt.issuer })
+		for _, path := range tt.paths {
+			a := s.get(path)
+			if a.json["issuer"] != tt.issuer || a.json["token_endpoint"] != tt.root+"/token" {
+				t.Errorf("%s at %s: %d %s", tt.issuer, path, a.status, a.raw)
+			}
+			if !slices.Contains(s.Paths(), path) {
+				t.Errorf("%s is not among the paths", path)
+			}
+		}
+		path := func(name string) string {
+			u, err := url.Parse(s.get(tt.paths[0]).text(name))
+			must(t, err)
+			return u.Path
+		}
+		a := s.post(path("backchannel_authentication_endpoint"), bc())
+		if a.status != 200 {
+			t.Fatalf("%s: %d %s", tt.issuer, a.status, a.raw)
+		}
+		s.approve(t, a.text("auth_req_id"))
+		token := s.post(path("token_endpoint"), tk(a.text("auth_req_id"))).text("id_token")
+		if !strings.Contains(part(t, token), `"iss":"`+tt.issuer+`"`) { // REQ-002
+			t.Errorf("iss: %s", part(t, token))
+		}
+		if a := s.get(path("jwks_uri")); a.status != 200 {
+			t.Errorf("jwks: %d", a.status)
+		}
+	}
+}
+
+func TestDocumentsAreReadOnly(t *testing.T) {
+	s := newService(t)
+	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/jwks.json"} {
+		a := s.do(httptest.NewRequest(http.MethodDelete, path, nil))
+		if a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: %d %v", path, a.status, a.header)
+		}
+	}
+	if a := s.get("/nowhere"); a.status != 404 {
+		t.Errorf("%d", a.status)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	s := newService(t)
+	for _, change := range []func(*Parts){
+		func(p *Parts) { p.Issuer = "https://h?x" },
+		func(p *Parts) { p.DefaultAudience = "" },
+	} {
+		p := s.Parts
+		change(&p)
+		if _, err := New(p); err == nil {
+			t.Error("it was accepted")
+		}
+	}
+}
