@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"assent/approvals"
+	"assent/ciba"
+)
+
+// admin is the administration API on DATA/admin.sock. The socket's mode is the whole of its access control: whoever may
+// open it owns the data folder anyway.
+type admin struct {
+	s   *service
+	log *slog.Logger
+}
+
+// The bodies of the administration API.
+type (
+	newAgent struct {
+		Metadata     json.RawMessage `json:"metadata"` // RFC 7591
+		AcceptSecret bool            `json:"accept_secret"`
+	}
+	madeAgent struct {
+		ClientID     string `json:"client_id"`
+		ClientSecret string `json:"client_secret,omitempty"`
+	}
+	agentRow struct {
+		ClientID   string    `json:"client_id"`
+		Name       string    `json:"client_name"`
+		AuthMethod string    `json:"token_endpoint_auth_method"`
+		Types      []string  `json:"authorization_details_types"`
+		Scopes     []string  `json:"scopes,omitempty"`
+		Audiences  []string  `json:"allowed_audiences,omitempty"`
+		Disabled   bool      `json:"disabled"`
+		CreatedAt  time.Time `json:"created_at"`
+	}
+	newPerson struct {
+		Sub        string   `json:"sub"`
+		LoginHints []string `json:"login_hints"`
+		Name       string   `json:"name"`
+		Locale     string   `json:"locale"`
+		Zone       string   `json:"zone"`
+		Phone      string   `json:"phone"`
+		Email      string   `json:"email"`
+	}
+	personRow struct {
+		Sub       string    `json:"sub"`
+		Name      string    `json:"name"`
+		Locale    string    `json:"locale"`
+		Zone      string    `json:"zone"`
+		Disabled  bool      `json:"disabled"`
+		CreatedAt time.Time `json:"created_at"`
+	}
+	invitation struct {
+		URL     string    `json:"url"`
+		Code    string    `json:"code"`
+		Expires time.Time `json:"expires"`
+	}
+	disabled struct {
+		Withdrawn int `json:"withdrawn"`
+	}
+	adminError struct {
+		Error string `json:"error"`
+	}
+)
+
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, serve := range map[string]func(*http.Request) (any, error){
+		"GET /agents":                     a.listAgents,
+		"POST /agents":                    a.addAgent,
+		"POST /agents/{id}/disable":       a.disableAgent,
+		"POST /agents/{id}/rotate-secret": a.rotateSecret,
+		"GET /people":                     a.listPeople,
+		"POST /people":                    a.addPerson,
+		"POST /people/{sub}/invite":       a.invite,
+		"POST /people/{sub}/disable":      a.disablePerson,
+		"POST /keys/rotate":               a.rotateKeys,
+		"GET /doctor":                     func(r *http.Request) (any, error) { return a.s.examine(r.Context()), nil },
+	} {
+		mux.HandleFunc(pattern, a.serve(serve))
+	}
+	mux.HandleFunc("GET /backup", a.backup)
+	return mux
+}
+
+// serve encodes the answer, or the error in the words of the command line.
+func (a *admin) serve(handle func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		out, err := handle(r)
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			w.WriteHeader(adminStatus(err))
+			out = adminError{err.Error()}
+		}
+		a.log.InfoContext(r.Context(), "administration", "method", r.Method, "route", r.Pattern, "ok", err == nil)
+		json.NewEncoder(w).Encode(out)
+	}
+}
+
+func adminStatus(err error) int {
+	switch {
+	case errors.Is(err, approvals.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, approvals.ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, approvals.ErrUnavailable):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// decode reads one command body strictly.
+func decode(r *http.Request, into any) error {
+	dec := json.NewDecoder(io.LimitReader(r.Body, maxFile))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return &approvals.FieldError{Field: "body", Rule: "must be a JSON object with the documented members"}
+	}
+	return nil
+}
+
+func (a *admin) addAgent(r *http.Request) (any, error) {
+	var body newAgent
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	return a.s.addAgent(r.Context(), body.Metadata, body.AcceptSecret)
+}
+
+// addAgent registers a client from RFC 7591 metadata and makes its secret unless the metadata brings one.
+func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bool) (madeAgent, error) {
+	m, err := ciba.ParseMetadata(metadata, s.desk.Renderer.Types)
+	if err != nil {
+		return madeAgent{}, err
+	}
+	if m.ClientSecret != "" {
+		if err := s.acceptable(m.ClientSecret, acceptSecret); err != nil {
+			return madeAgent{}, err
+		}
+	}
+	if m.ClientID == "" {
+		m.ClientID = ciba.NewClientID()
+	}
+	made := madeAgent{ClientID: m.ClientID}
+	if m.ClientSecret == "" {
+		made.ClientSecret = ciba.NewSecret()
+		m.ClientSecret = made.ClientSecret
+	}
+	agent, err := m.Agent(s.root, s.clock.Now())
+	if err != nil {
+		return madeAgent{}, err
+	}
+	if err := s.dir.SaveAgent(ctx, agent); err != nil {
+		if errors.Is(err, approvals.ErrConflict) {
+			err = fmt.Errorf("client_id %s: %w", agent.ID, approvals.ErrTaken)
+		}
+		return madeAgent{}, err
+	}
+	return made, nil
+}
+
+// acceptable refuses secrets that somebody thought up, unless this is dev mode or the operator insists.
+func (s *service) acceptable(secret string, accept bool) error {
+	switch {
+	case s.cfg.Dev:
+		return nil
+	case !accept:
+		return &approvals.FieldError{Field: "client_secret", Rule: "is not taken from a file without --accept-secret"}
+	case len(secret) < ciba.MinSecret:
+		return &approvals.FieldError{Field: "client_secret", Rule: fmt.Sprintf("must have at least %d characters", ciba.MinSecret)}
+	}
+	return nil
+}
+
+// listLimit is how many rows a list command prints.
+const listLimit = 1000
+
+func (a *admin) listAgents(r *http.Request) (any, error) {
+	agents, err := a.s.dir.Agents(r.Context(), approvals.AgentID(r.URL.Query().Get("after")), listLimit)
+	rows := make([]agentRow, 0, len(agents))
+	for _, g := range agents {
+		client, clientErr := ciba.ClientOf(g)
+		if clientErr != nil {
+			return nil, clientErr
+		}
+		rows = append(rows, agentRow{string(g.ID), g.Name, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.CreatedAt})
+	}
+	return rows, err
+}
+
+func (a *admin) disableAgent(r *http.Request) (any, error) {
+	ctx, id := r.Context(), approvals.AgentID(r.PathValue("id"))
+	err := a.changeAgent(ctx, id, func(g *approvals.Agent) error {
+		g.Disabled = true
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Agent: id}, operator, approvals.NotEligible)
+	return disabled{n}, err
+}
+
+// operator is who acts over the administration socket.
+var operator = approvals.Actor{Kind: "operator", ID: "admin.sock"}
+
+// changeAgent works on a copy: what the directory hands out is shared.
+func (a *admin) changeAgent(ctx context.Context, id approvals.AgentID, change func(*approvals.Agent) error) error {
+	found, err := a.s.dir.Agent(ctx, id)
+	if err != nil {
+		return fmt.Errorf("client_id %s: %w", id, err)
+	}
+	agent := *found
+	if err := change(&agent); err != nil {
+		return err
+	}
+	return a.s.dir.SaveAgent(ctx, &agent)
+}
+
+func (a *admin) rotateSecret(r *http.Request) (any, error) {
+	made := madeAgent{ClientID: r.PathValue("id"), ClientSecret: ciba.NewSecret()}
+	err := a.changeAgent(r.Context(), approvals.AgentID(made.ClientID), func(g *approvals.Agent) error {
+		return ciba.SetSecret(g, a.s.root, made.ClientSecret, time.Time{})
+	})
+	return made, err
+}
+
+func (a *admin) addPerson(r *http.Request) (any, error) {
+	var body newPerson
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	p, err := a.s.addPerson(r.Context(), body)
+	if err != nil {
+		return nil, err
+	}
+	return rowOf(p), nil
+}
+
+func rowOf(p *approvals.Person) personRow {
+	return personRow{string(p.ID), p.Name, p.Locale, p.Zone, p.Disabled, p.CreatedAt}
+}
+
+// addPerson creates a person; an address or hint of somebody else is refused.
+func (s *service) addPerson(ctx context.Context, in newPerson) (*approvals.Person, error) {
+	if in.Sub == "" {
+		in.Sub = "u_" + strings.ToLower(rand.Text())
+	}
+	p := &approvals.Person{ID: approvals.PersonID(in.Sub), Name: in.Name, Locale: approvals.Locale(in.Locale), Zone: in.Zone,
+		Hints: in.LoginHints, Email: in.Email, Phone: in.Phone, CreatedAt: s.clock.Now()}
+	if err := s.dir.SavePerson(ctx, p); err != nil {
+		if errors.Is(err, approvals.ErrConflict) {
+			err = fmt.Errorf("sub %s: %w", p.ID, approvals.ErrTaken)
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+func (a *admin) listPeople(r *http.Request) (any, error) {
+	people, err := a.s.dir.People(r.Context(), approvals.PersonID(r.URL.Query().Get("after")), listLimit)
+	rows := make([]personRow, len(people))
+	for i, p := range people {
+		rows[i] = rowOf(p)
+	}
+	return rows, err
+}
+
+func (a *admin) invite(r *http.Request) (any, error) {
+	inv, err := a.s.pages.Invite(r.Context(), approvals.PersonID(r.PathValue("sub")))
+	if err != nil {
+		return nil, fmt.Errorf("invite %s: %w", r.PathValue("sub"), err)
+	}
+	return invitation{inv.URL, inv.Code, inv.Expires}, nil
+}
+
+func (a *admin) disablePerson(r *http.Request) (any, error) {
+	ctx, id := r.Context(), approvals.PersonID(r.PathValue("sub"))
+	found, err := a.s.dir.Person(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("sub %s: %w", id, err)
+	}
+	person := *found
+	person.Disabled = true
+	if err := a.s.dir.SavePerson(ctx, &person); err != nil {
+		return nil, err
+	}
+	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Person: id}, operator, approvals.NotEligible)
+	return disabled{n}, err
+}
+
+func (a *admin) rotateKeys(r *http.Request) (any, error) { return a.s.keyring.Rotate(r.Context()) }
+
+// backup streams a consistent copy. A failure in the middle cuts the connection, so that no client takes half a copy
+// for a whole one.
+func (a *admin) backup(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := a.s.store.Backup(r.Context(), w); err != nil {
+		a.log.ErrorContext(r.Context(), "backup", "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}

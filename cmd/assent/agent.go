@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"assent/approvals"
+)
+
+// adminFlags are shared by every command that talks to a running service.
+type adminFlags struct {
+	Data string `default:"${data}" env:"ASSENT_DATA" help:"Data folder of the running service."`
+	JSON bool   `help:"Print JSON."`
+}
+
+type agentCmd struct {
+	Add          agentAddCmd     `cmd:"" help:"Register an agent and print its secret, once."`
+	List         agentListCmd    `cmd:"" help:"List agents."`
+	Disable      agentDisableCmd `cmd:"" help:"Disable an agent; its pending requests are withdrawn."`
+	RotateSecret agentRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace an agent's secret and print the new one, once."`
+}
+
+type agentAddCmd struct {
+	adminFlags
+	Name         string   `arg:"" optional:"" help:"Name that people read, such as \"Travel Bot\"."`
+	ID           string   `placeholder:"CLIENT_ID" help:"client_id; made up if not given."`
+	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
+	Scope        []string `placeholder:"SCOPE" help:"Scope it may ask for beside openid, profile and email; repeat."`
+	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
+	Basic        bool     `help:"Use client_secret_basic instead of client_secret_post."`
+	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags."`
+	AcceptSecret bool     `help:"Take secrets from --file: at least 22 characters, and known to whoever reads the file."`
+}
+
+// Run registers one agent, or all of a file.
+func (c *agentAddCmd) Run(ctx context.Context, s streams) error {
+	clients, err := c.clients()
+	if err != nil {
+		return err
+	}
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	if c.AcceptSecret {
+		fmt.Fprintln(s.err, "warning: secrets from a file are as secret as the file; let assent make them when you can")
+	}
+	for _, client := range clients {
+		var made madeAgent
+		body := newAgent{Metadata: client, AcceptSecret: c.AcceptSecret}
+		if err := api.call(ctx, "POST", "/agents", body, &made); err != nil {
+			return err
+		}
+		if err := made.print(s.out, c.JSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
+	if (c.Name == "") == (c.File == "") {
+		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
+	}
+	if c.File != "" {
+		return readClients(c.File)
+	}
+	if len(c.Type) == 0 {
+		c.Type = approvals.BuiltinTypes().Names()
+	}
+	metadata := map[string]any{"client_name": c.Name}
+	for member, values := range map[string][]string{"authorization_details_types": c.Type, "allowed_audiences": c.Audience} {
+		if len(values) > 0 {
+			metadata[member] = values
+		}
+	}
+	if len(c.Scope) > 0 {
+		metadata["scope"] = strings.Join(c.Scope, " ")
+	}
+	if c.ID != "" {
+		metadata["client_id"] = c.ID
+	}
+	if c.Basic {
+		metadata["token_endpoint_auth_method"] = "client_secret_basic"
+	}
+	raw, err := json.Marshal(metadata)
+	return []json.RawMessage{raw}, err
+}
+
+// maxFile is the largest file of fixtures or metadata.
+const maxFile = 16 << 20
+
+// readClients reads one client's metadata, or the clients of a fixtures file.
+func readClients(path string) ([]json.RawMessage, error) {
+	raw, err := readLimited(path)
+	if err != nil {
+		return nil, err
+	}
+	var f struct {
+		Clients []json.RawMessage `json:"clients"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("%s: must be a JSON object", path)
+	}
+	if f.Clients != nil {
+		return f.Clients, nil
+	}
+	return []json.RawMessage{raw}, nil
+}
+
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(raw) > maxFile {
+		err = fmt.Errorf("%s: must not be longer than %d bytes", path, maxFile)
+	}
+	return raw, err
+}
+
+func (m madeAgent) print(out io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(m)
+	}
+	fmt.Fprintf(out, "client_id:     %s\n", m.ClientID)
+	if m.ClientSecret != "" {
+		fmt.Fprintf(out, "client_secret: %s\n\nThe secret is shown once and kept nowhere. Lost? assent agent rotate-secret %s\n", m.ClientSecret, m.ClientID)
+	}
+	return nil
+}
+
+type agentListCmd struct{ adminFlags }
+
+// Run prints all agents.
+func (c *agentListCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var list []agentRow
+	if err := api.call(ctx, "GET", "/agents", nil, &list); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(list)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tDISABLED")
+	for _, a := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","), yes(a.Disabled))
+	}
+	return w.Flush()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+type agentDisableCmd struct {
+	adminFlags
+	ID string `arg:"" name:"client_id" help:"Which agent."`
+}
+
+// Run disables one agent.
+func (c *agentDisableCmd) Run(ctx context.Context, s streams) error {
+	return c.disable(ctx, s, "/agents/"+c.ID+"/disable")
+}
+
+func (c adminFlags) disable(ctx context.Context, s streams, path string) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var done disabled
+	if err := api.call(ctx, "POST", path, nil, &done); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(done)
+	}
+	_, err = fmt.Fprintf(s.out, "disabled; %d pending requests withdrawn\n", done.Withdrawn)
+	return err
+}
+
+type agentRotateCmd struct {
+	adminFlags
+	ID string `arg:"" name:"client_id" help:"Which agent."`
+}
+
+// Run replaces one agent's secret. The old one stops working at once.
+func (c *agentRotateCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var made madeAgent
+	if err := api.call(ctx, "POST", "/agents/"+c.ID+"/rotate-secret", nil, &made); err != nil {
+		return err
+	}
+	return made.print(s.out, c.JSON)
+}

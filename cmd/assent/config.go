@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/pelletier/go-toml/v2"
+
+	"assent/approvals"
+)
+
+const defaultData = "./assent-data"
+
+// cli is the command line. Every flag can also be set by ASSENT_… in the environment and, for serve, in one TOML file;
+// the command line wins over the environment, the environment over the file.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the service."`
+	Demo    demoCmd    `cmd:"" help:"Show a whole approval on this machine: a service, an agent and a simulated phone."`
+	Agent   agentCmd   `cmd:"" help:"Add, list, disable agents; rotate their secrets."`
+	Person  personCmd  `cmd:"" help:"Add, list, invite, disable people."`
+	Request requestCmd `cmd:"" help:"Ask as an agent and wait for the answer."`
+	Keys    keysCmd    `cmd:"" help:"Rotate signing keys."`
+	Backup  backupCmd  `cmd:"" help:"Copy the store of a running service. The root key is not in the copy."`
+	Doctor  doctorCmd  `cmd:"" help:"Check a running service or a stopped service's data."`
+	Version versionCmd `cmd:"" help:"Print version and licences."`
+
+	resources []Resource
+}
+
+// Config is how one service runs. Defaults need no file at all.
+type Config struct {
+	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]] tables."`
+
+	Data        string `default:"${data}" env:"ASSENT_DATA" toml:"data" help:"Folder of store, queue and root key."`
+	RootKeyFile string `env:"ASSENT_ROOT_KEY_FILE" toml:"root-key-file" placeholder:"FILE" help:"Root key, if not DATA/root.key: 32 bytes in base64."`
+
+	Listen       string `default:"127.0.0.1:8460" env:"ASSENT_LISTEN" toml:"listen" help:"Address for agents and people."`
+	TLSCert      string `name:"tls-cert" env:"ASSENT_TLS_CERT" toml:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
+	TLSKey       string `name:"tls-key" env:"ASSENT_TLS_KEY" toml:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	TrustedProxy string `env:"ASSENT_TRUSTED_PROXY" toml:"trusted-proxy" placeholder:"CIDR" help:"Network of the TLS terminator in front; needed for plain HTTP off loopback."`
+	AdminListen  string `default:"" env:"ASSENT_ADMIN_LISTEN" toml:"admin-listen" placeholder:"ADDR" help:"Loopback address for metrics, health and pprof; none by default."`
+
+	Issuer   string `env:"ASSENT_ISSUER" toml:"issuer" placeholder:"URL" help:"Issuer identifier, used byte for byte. Default: the listen address, in dev mode only."`
+	PagesURL string `name:"pages-url" env:"ASSENT_PAGES_URL" toml:"pages-url" placeholder:"URL" help:"Origin of the people's pages. Default: the issuer's origin."`
+
+	NATSURL   string `name:"nats-url" env:"ASSENT_NATS_URL" toml:"nats-url" placeholder:"URL" help:"External NATS with JetStream; embedded by default."`
+	NATSCreds string `name:"nats-creds" env:"ASSENT_NATS_CREDS_FILE" toml:"nats-creds" placeholder:"FILE" help:"Credentials file for it."`
+	NATSCA    string `name:"nats-ca" env:"ASSENT_NATS_CA" toml:"nats-ca" placeholder:"FILE" help:"Certificate authority for it, PEM."`
+
+	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
+	MaxLife     Seconds `name:"max-expiry" default:"604800" env:"ASSENT_MAX_EXPIRY" toml:"max-expiry" placeholder:"SECONDS" help:"Longest life; longer wishes are cut to it."`
+	HistoryDays int     `default:"400" env:"ASSENT_HISTORY_DAYS" toml:"history-days" placeholder:"DAYS" help:"How long facts and decisions stay after the end."`
+
+	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
+
+	Dev      bool   `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
+	Fixtures string `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only."`
+
+	Resources []Resource `kong:"-" toml:"resource"`
+}
+
+// Resource is an API that tokens may be meant for: a [[resource]] table of the configuration file.
+type Resource struct {
+	URI    string          `toml:"uri"` // the aud of its tokens
+	Name   string          `toml:"name"`
+	Scopes []ResourceScope `toml:"scope"`
+}
+
+// ResourceScope is a scope of a resource and what it means to a person.
+type ResourceScope struct {
+	Name string `toml:"name"`
+	EN   string `toml:"en"`
+	KO   string `toml:"ko"`
+}
+
+// Seconds is a whole number of seconds on the wire and a duration inside.
+type Seconds int
+
+// Duration converts.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Second }
+
+// loadTOML reads the configuration file for kong. Unknown keys are errors; the environment wins over the file.
+func (c *cli) loadTOML(r io.Reader) (kong.Resolver, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	var checked Config
+	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&checked); err != nil {
+		var unknown *toml.StrictMissingError
+		if errors.As(err, &unknown) {
+			return nil, fmt.Errorf("configuration: unknown key:\n%s", unknown.String())
+		}
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c.resources = checked.Resources
+	values := map[string]any{}
+	if err := toml.Unmarshal(raw, &values); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	var resolve kong.ResolverFunc = func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if _, set := os.LookupEnv(name); set {
+				return nil, nil
+			}
+		}
+		if v, ok := values[flag.Name]; ok {
+			return fmt.Sprint(v), nil
+		}
+		return nil, nil
+	}
+	return resolve, nil
+}
+
+// check refuses settings that cannot work together.
+func (c *Config) check() error {
+	if c.Fixtures != "" && !c.Dev {
+		return errors.New("--fixtures needs --dev")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key need each other")
+	}
+	loopback, err := isLoopback(c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	switch {
+	case c.Dev && !loopback:
+		return errors.New("--dev needs a loopback --listen: its endpoints decide without a person")
+	case !loopback && c.TLSCert == "" && c.TrustedProxy == "":
+		return errors.New("--listen off loopback needs --tls-cert, or --trusted-proxy for plain HTTP behind a TLS terminator")
+	}
+	if c.TrustedProxy != "" {
+		if _, err := netip.ParsePrefix(c.TrustedProxy); err != nil {
+			return errors.New("--trusted-proxy must be a network such as 10.0.0.0/24")
+		}
+	}
+	if c.AdminListen != "" {
+		if local, err := isLoopback(c.AdminListen); err != nil || !local {
+			return errors.New("--admin-listen must be a loopback address")
+		}
+	}
+	if c.DefaultLife < 10 || c.MaxLife < c.DefaultLife || c.MaxLife > Seconds(approvals.DefaultTerms().MaxLife/time.Second) {
+		return errors.New("--default-expiry must be at least 10 and at most --max-expiry, and that at most 604800 (seven days)")
+	}
+	if c.HistoryDays < 1 {
+		return errors.New("--history-days must be at least 1")
+	}
+	later := *c // serve completes the URLs once it knows its port
+	return later.completeURLs()
+}
+
+// completeURLs derives issuer and pages from each other and from the listen address, and checks them.
+func (c *Config) completeURLs() error {
+	if c.Issuer == "" && !c.Dev {
+		return errors.New("--issuer is required, such as https://approve.example.com")
+	}
+	if c.Issuer == "" {
+		_, port, _ := net.SplitHostPort(c.Listen)
+		c.Issuer = "http://localhost:" + port
+	}
+	issuer, err := url.Parse(c.Issuer)
+	if err != nil || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil ||
+		issuer.Scheme != "https" && !(issuer.Scheme == "http" && c.Dev) {
+		return errors.New("--issuer must be an https URL without query or fragment (REQ-002)")
+	}
+	if c.PagesURL == "" {
+		c.PagesURL = issuer.Scheme + "://" + issuer.Host
+	}
+	pages, err := url.Parse(c.PagesURL)
+	if err != nil || pages.Host == "" || strings.Trim(pages.Path, "/") != "" || pages.Scheme != "https" && !c.Dev {
+		return errors.New("--pages-url must be an https origin")
+	}
+	c.PagesURL = strings.TrimSuffix(c.PagesURL, "/")
+	for i, r := range c.Resources {
+		if u, err := url.Parse(r.URI); err != nil || !u.IsAbs() || u.Fragment != "" {
+			return fmt.Errorf("resource[%d].uri must be an absolute URI without fragment", i)
+		}
+	}
+	return nil
+}
+
+// scopes collects what the configured resources' scopes mean.
+func (c *Config) scopes() map[string]approvals.Phrase {
+	out := map[string]approvals.Phrase{
+		"profile": {EN: "See your name", KO: "이름 보기"},
+		"email":   {EN: "See your e-mail address", KO: "이메일 주소 보기"},
+	}
+	for _, r := range c.Resources {
+		for _, s := range r.Scopes {
+			out[s.Name] = approvals.Phrase{EN: s.EN, KO: s.KO}
+		}
+	}
+	return out
+}
+
+// isLoopback reports whether a listen address can only be reached from this machine.
+func isLoopback(addr string) (bool, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false, errors.New("must be HOST:PORT")
+	}
+	if host == "localhost" {
+		return true, nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback(), nil
+}
+
+// maxSocketPath is what the kernel takes for a unix socket, with room for its end.
+const maxSocketPath = 100
+
+// adminSocket is where a running service takes commands.
+func adminSocket(data string) (string, error) {
+	path, err := filepath.Abs(filepath.Join(data, "admin.sock"))
+	if err != nil {
+		return "", err
+	}
+	if len(path) > maxSocketPath {
+		return "", fmt.Errorf("%s is longer than %d bytes, too long for a socket: choose a shorter --data", path, maxSocketPath)
+	}
+	return path, nil
+}

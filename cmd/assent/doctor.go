@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+)
+
+type doctorCmd struct{ adminFlags }
+
+// finding is the result of one check.
+type finding struct {
+	Check   string `json:"check"`
+	Problem string `json:"problem,omitempty"` // empty: nothing is wrong
+}
+
+// Run asks the running service how it is, or examines the data of a stopped one.
+func (c *doctorCmd) Run(ctx context.Context, s streams) error {
+	findings, err := c.examine(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = json.NewEncoder(s.out).Encode(findings)
+	}
+	wrong := 0
+	for _, f := range findings {
+		word := "ok"
+		if f.Problem != "" {
+			word = f.Problem
+			wrong++
+		}
+		if !c.JSON {
+			fmt.Fprintf(s.out, "%-22s %s\n", f.Check, word)
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d of %d checks found a problem", wrong, len(findings))
+	}
+	return err
+}
+
+func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
+	if _, err := os.Stat(c.Data); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	var findings []finding
+	running := api.call(ctx, "GET", "/doctor", nil, &findings)
+	if running == nil {
+		return findings, nil
+	}
+	unlock, err := lockFolder(c.Data)
+	if err != nil {
+		return nil, errors.Join(err, running) // it runs, and does not answer
+	}
+	if err := unlock(); err != nil {
+		return nil, err
+	}
+	s := &service{cfg: Config{Data: c.Data, RootKeyFile: os.Getenv("ASSENT_ROOT_KEY_FILE")}, clock: &clock{}, log: slog.New(slog.DiscardHandler)}
+	if _, err := os.Stat(s.storePath()); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	findings = []finding{{"service", ""}}
+	for _, open := range []struct {
+		check string
+		open  func(context.Context) error
+	}{{"folder and root key", s.openData}, {"root key fits store", s.openStore}, {"store", func(ctx context.Context) error { return s.store.Check(ctx) }}} {
+		err := open.open(ctx)
+		findings = append(findings, find(open.check, err))
+		if err != nil {
+			break
+		}
+	}
+	findings[0].Problem = "not running"
+	return findings, s.close()
+}
+
+func find(check string, err error) finding {
+	f := finding{Check: check}
+	if err != nil {
+		f.Problem = err.Error()
+	}
+	return f
+}
+
+// examine checks a running service.
+func (s *service) examine(ctx context.Context) []finding {
+	return []finding{
+		find("service", nil),
+		find("store", s.store.Check(ctx)),
+		find("bus", s.bus.Healthy()),
+		find("signing keys", s.checkKeys()),
+	}
+}
+
+func (s *service) checkKeys() error {
+	_, err := s.keyring.Public()
+	return err
+}
+
+// ready reports whether the service can take requests.
+func (s *service) ready(ctx context.Context) error {
+	if _, err := s.store.Get(ctx, kindMeta, keyRootID); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}

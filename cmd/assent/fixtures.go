@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"assent/approvals"
+)
+
+// loadFixtures creates the agents and people of a file; those that exist already stay as they are, so that a restart
+// with the same file is no error.
+func (s *service) loadFixtures(ctx context.Context) error {
+	raw, err := readLimited(s.cfg.Fixtures)
+	if err != nil {
+		return fmt.Errorf("fixtures: %w", err)
+	}
+	var f struct {
+		Clients []json.RawMessage `json:"clients"`
+		People  []json.RawMessage `json:"people"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return fmt.Errorf("fixtures %s: must be {\"clients\": […], \"people\": […]}", s.cfg.Fixtures)
+	}
+	for i, client := range f.Clients {
+		if _, err := s.addAgent(ctx, client, true); err != nil && !errors.Is(err, approvals.ErrTaken) {
+			return fmt.Errorf("fixtures: clients[%d]: %w", i, err)
+		}
+	}
+	for i, person := range f.People {
+		var p newPerson
+		if err := json.Unmarshal(person, &p); err != nil {
+			return fmt.Errorf("fixtures: people[%d]: must be an object of strings", i)
+		}
+		if _, err := s.addPerson(ctx, p); err != nil && !errors.Is(err, approvals.ErrTaken) {
+			return fmt.Errorf("fixtures: people[%d]: %w", i, err)
+		}
+	}
+	return nil
+}

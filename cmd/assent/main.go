@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // people's zones must not depend on the host
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Exit codes, the same for every command.
+const (
+	exitOK      = 0
+	exitFailed  = 1 // the command could not do what it was asked
+	exitUsage   = 2 // the command line or the configuration is wrong
+	exitDenied  = 3 // request: the person said no, or it was withdrawn
+	exitExpired = 4 // request: nobody answered in time, or nobody could be asked
+)
+
+// exitError carries the exit code of a command that failed in a documented way.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// streams are the command's standard files.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the program: it parses args, runs one command and returns the exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c, kong.Name("assent"),
+		kong.Description("Human approval for software agents, over OpenID CIBA."),
+		kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { exited = code; panic(exited) }),
+		kong.Configuration(c.loadTOML), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, streams{in, out, errOut}),
+		kong.Vars{"data": defaultData})
+	if err != nil {
+		fmt.Fprintln(errOut, "assent:", err)
+		return exitUsage
+	}
+	defer func() { // kong leaves by Exit after --help
+		if p := recover(); p != nil {
+			if exited < 0 {
+				panic(p)
+			}
+			code = exited
+		}
+	}()
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(errOut, "assent:", err)
+		return exitUsage
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(errOut, "assent:", err)
+		var known *exitError
+		if errors.As(err, &known) {
+			return known.code
+		}
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics is what operators can watch. Labels come from closed sets, never from ids or what people typed.
+type metrics struct {
+	s        *service
+	registry *prometheus.Registry
+	answers  *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+}
+
+func newMetrics(s *service) *metrics {
+	m := &metrics{s: s, registry: prometheus.NewRegistry(),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "approvals_http_answers_total",
+			Help: "Answers by door and status."}, []string{"door", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "approvals_http_answer_seconds",
+			Help: "Time to answer by door, held polls included.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"door"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "approvals_http_open_answers",
+			Help: "Answers under way, held polls and live pages included."}),
+	}
+	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s})
+	return m
+}
+
+// observe counts what a handler answers.
+func (m *metrics) observe(next http.Handler) http.Handler {
+	agents := map[string]bool{}
+	for _, path := range m.s.agents.Paths() {
+		agents[path] = true
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		door := "people"
+		if agents[r.URL.Path] {
+			door = "agents"
+		}
+		m.inFlight.Inc()
+		defer m.inFlight.Dec()
+		began := time.Now()
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(seen, r)
+		m.seconds.WithLabelValues(door).Observe(time.Since(began).Seconds())
+		m.answers.WithLabelValues(door, strconv.Itoa(seen.status)).Inc()
+	})
+}
+
+// statusWriter remembers the status of an answer. Unwrap lets http.ResponseController through, for held polls and live
+// pages.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers the status and passes it on.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// handler serves metrics, health and profiles on the administration listener.
+func (m *metrics) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := m.s.ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ready\n"))
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// busCollector reads the depth of the queues when metrics are asked for.
+type busCollector struct{ s *service }
+
+var (
+	busMessages = prometheus.NewDesc("approvals_bus_messages", "Messages kept by the bus.", []string{"stream"}, nil)
+	busPending  = prometheus.NewDesc("approvals_bus_unacknowledged_messages", "Messages that a consumer has not worked off.", []string{"consumer"}, nil)
+)
+
+// Describe names the metrics.
+func (c busCollector) Describe(ch chan<- *prometheus.Desc) { ch <- busMessages; ch <- busPending }
+
+// Collect asks the bus; while it is down there is nothing to say.
+func (c busCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	depths, err := c.s.bus.Depths(ctx)
+	if err != nil {
+		return
+	}
+	for _, d := range depths {
+		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.GaugeValue, float64(d.Messages), d.Stream)
+		for name, n := range d.Consumers {
+			ch <- prometheus.MustNewConstMetric(busPending, prometheus.GaugeValue, float64(n), name)
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// Stories as people tell them, one a file in testdata/script. Each starts the real binary as a process of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
+		UpdateScripts: false,
+		Setup: func(env *testscript.Env) error {
+			env.Values[storyKey{}] = &story{}
+			folder, err := os.MkdirTemp("", "assent") // $WORK is too long for a socket
+			if err != nil {
+				return err
+			}
+			env.Defer(func() {
+				if p := env.Values[storyKey{}].(*story).process; p != nil && p.cmd.ProcessState == nil {
+					p.kill()
+				}
+				os.RemoveAll(folder)
+			})
+			env.Setenv("DATA", filepath.Join(folder, "data"))
+			return os.WriteFile(filepath.Join(folder, "fixtures.json"), []byte(fixtures), 0o600)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"start": start, "stop": stop, "kill9": kill9,
+			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
+			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
+		},
+	})
+}
+
+type storyKey struct{}
+
+// story is what one script has done so far.
+type story struct {
+	process *process
+	args    []string
+	id      string // the newest auth_req_id
+	browser *browser
+}
+
+func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*story) }
+
+// start runs the service; without arguments in dev mode with the fixtures, or as it was started before.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	s := storyOf(ts)
+	if len(args) == 0 && s.args == nil {
+		args = devArgs(ts.Getenv("DATA"))
+	}
+	if len(args) == 0 {
+		args = s.args
+	}
+	s.args = args
+	p, err := startProcess(args, os.Environ())
+	if (err != nil) != neg {
+		ts.Fatalf("start: %v", err)
+	}
+	if err != nil {
+		fmt.Fprintln(ts.Stderr(), err)
+		return
+	}
+	s.process = p
+	ts.Setenv("ISSUER", p.issuer)
+	if slices.Contains(args, "127.0.0.1:0") { // the same port again after a restart, so that links live on
+		port := p.issuer[strings.LastIndex(p.issuer, ":")+1:]
+		s.args[slices.Index(s.args, "127.0.0.1:0")] = "127.0.0.1:" + port
+	}
+}
+
+func stop(ts *testscript.TestScript, neg bool, _ []string) {
+	if err := storyOf(ts).process.stop(); (err != nil) != neg {
+		ts.Fatalf("stop: %v\n%s", err, storyOf(ts).process.log())
+	}
+}
+
+func kill9(ts *testscript.TestScript, _ bool, _ []string) { storyOf(ts).process.kill() }
+
+// words splits name=value arguments: form members, and headers after a colon as in Prefer:wait=0.
+func words(args []string) (url.Values, http.Header, string) {
+	form, header, who := url.Values{}, http.Header{}, "bot"
+	for _, arg := range args {
+		if name, value, ok := strings.Cut(arg, ":"); ok && !strings.Contains(name, "=") {
+			header.Set(name, value)
+		} else if name, value, ok := strings.Cut(arg, "="); ok {
+			form.Set(name, value)
+		} else {
+			who = arg
+		}
+	}
+	return form, header, who
+}
+
+func (s *story) agent(who string) *agentHTTP {
+	if who == "other" {
+		return otherBot(s.process.issuer)
+	}
+	return bot(s.process.issuer)
+}
+
+// report prints an answer for stdout and fails unless its success is what the script says.
+func report(ts *testscript.TestScript, neg bool, a wireAnswer, err error) {
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", a.status, a.body)
+	for _, name := range []string{"Retry-After", "WWW-Authenticate", "Cache-Control"} {
+		if v := a.header.Get(name); v != "" {
+			fmt.Fprintf(ts.Stdout(), "%s: %s\n", name, v)
+		}
+	}
+	if (a.status != http.StatusOK) != neg {
+		ts.Fatalf("status %d", a.status)
+	}
+}
+
+// ask [other] [name=value …] [Header:value …] asks and remembers the auth_req_id.
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	s := storyOf(ts)
+	form, header, who := words(args)
+	a, err := s.agent(who).ask(context.Background(), form, header)
+	report(ts, neg, a, err)
+	if id := a.member("auth_req_id"); id != "" {
+		s.id = id
+		ts.Setenv("ID", id)
+	}
+}
+
+// poll [other] [Header:value …] asks for the tokens of the newest request, or of auth_req_id=….
+func poll(ts *testscript.TestScript, neg bool, args []string) {
+	s := storyOf(ts)
+	form, header, who := words(args)
+	id := s.id
+	if form.Has("auth_req_id") {
+		id = form.Get("auth_req_id")
+	}
+	a, err := s.agent(who).poll(context.Background(), id, header)
+	report(ts, neg, a, err)
+}
+
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	about(ts, neg, args, "/requests/status")
+}
+func cancel(ts *testscript.TestScript, neg bool, args []string) {
+	about(ts, neg, args, "/requests/cancel")
+}
+
+func about(ts *testscript.TestScript, neg bool, args []string, path string) {
+	s := storyOf(ts)
+	_, _, who := words(args)
+	a, err := s.agent(who).send(context.Background(), path, url.Values{"auth_req_id": {s.id}}, nil)
+	report(ts, neg, a, err)
+}
+
+// person returns the sub of "as ann".
+func personOf(ts *testscript.TestScript, args []string) string {
+	if len(args) < 2 || args[0] != "as" {
+		ts.Fatalf("usage: as NAME …")
+	}
+	return "u_" + args[1]
+}
+
+// approve as NAME takes the phone, taps the newest message and presses Approve.
+func approve(ts *testscript.TestScript, neg bool, args []string) {
+	press(ts, neg, args, "/approve", nil)
+}
+
+// deny as NAME [note] presses Deny.
+func deny(ts *testscript.TestScript, neg bool, args []string) {
+	values := map[string]string{}
+	if len(args) > 2 {
+		values["note"] = args[2]
+	}
+	press(ts, neg, args, "/deny", values)
+}
+
+func press(ts *testscript.TestScript, neg bool, args []string, button string, values map[string]string) {
+	s := storyOf(ts)
+	person := personOf(ts, args)
+	s.browser = newBrowser()
+	ctx := context.Background()
+	err := s.browser.openOnPhone(ctx, s.process.pages, person, patience(neg))
+	if err == nil {
+		err = s.browser.press(ctx, button, values)
+	}
+	if err == nil && s.browser.page.status >= 400 {
+		err = fmt.Errorf("status %d: %s", s.browser.page.status, s.browser.page.visible())
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("press %s: %v", button, err)
+	}
+	if s.browser.page != nil {
+		fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+	}
+}
+
+// withdraw presses the button of the page that approve left open.
+func withdraw(ts *testscript.TestScript, neg bool, _ []string) {
+	s := storyOf(ts)
+	if err := s.browser.press(context.Background(), "/withdraw", nil); (err != nil) != neg {
+		ts.Fatalf("withdraw: %v", err)
+	}
+	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// patience is short where the story expects that no message is there.
+func patience(neg bool) time.Duration {
+	if neg {
+		return time.Second
+	}
+	return startTime
+}
+
+// page as NAME opens the newest request on the phone and prints what is to be read.
+func page(ts *testscript.TestScript, neg bool, args []string) {
+	s := storyOf(ts)
+	s.browser = newBrowser()
+	if err := s.browser.openOnPhone(context.Background(), s.process.pages, personOf(ts, args), patience(neg)); (err != nil) != neg {
+		ts.Fatalf("open page: %v", err)
+	}
+	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// open URL [press SUFFIX name=value …]… walks the pages with the browser of the story.
+func openPage(ts *testscript.TestScript, neg bool, args []string) {
+	s := storyOf(ts)
+	ctx := context.Background()
+	if s.browser == nil {
+		s.browser = newBrowser()
+	}
+	var err error
+	if args[0] == "press" {
+		form, _, _ := words(args[2:])
+		values := map[string]string{}
+		for name := range form {
+			values[name] = form.Get(name)
+		}
+		err = s.browser.press(ctx, args[1], values)
+	} else {
+		err = s.browser.open(ctx, args[0])
+	}
+	if err == nil && s.browser.page.status >= 400 {
+		err = fmt.Errorf("status %d: %s", s.browser.page.status, s.browser.page.visible())
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("open: %v", err)
+	}
+	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// advance DURATION puts the service's clock forward.
+func advance(ts *testscript.TestScript, _ bool, args []string) {
+	body := strings.NewReader(fmt.Sprintf(`{"advance": %q}`, args[0]))
+	resp, err := http.Post(storyOf(ts).process.pages+"/dev/clock", "application/json", body)
+	if err != nil {
+		ts.Fatalf("advance: %v", err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("advance: %s", resp.Status)
+	}
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"assent/approvals"
+	"assent/channels"
+)
+
+type serveCmd struct {
+	Config
+}
+
+// Run runs the service until it is told to stop.
+func (c *serveCmd) Run(ctx context.Context, root *cli, s streams) error {
+	cfg := c.Config
+	cfg.Resources = root.resources
+	if err := cfg.check(); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return serve(ctx, cfg, newLogger(s.err, cfg.LogLevel), nil)
+}
+
+// newLogger writes JSON, or text when a person is looking. Times are UTC.
+func newLogger(w io.Writer, level string) *slog.Logger {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(level)) // the command line has checked it
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return slog.New(slog.NewTextHandler(w, opts))
+		}
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}
+
+// serve opens the listeners and the service, runs both and stops in the reverse order: listeners, loops, bus, store.
+// ready, which may be nil, is called with the service once it answers.
+func serve(ctx context.Context, cfg Config, log *slog.Logger, ready func(*service)) (err error) {
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	cfg.Listen = listener.Addr().String()
+	if err := cfg.completeURLs(); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	s, err := openService(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	doors, err := s.listen(listener)
+	if err != nil {
+		return err
+	}
+	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoops()
+	g, failed := errgroup.WithContext(ctx)
+	for _, d := range doors {
+		g.Go(d.serve)
+	}
+	s.startLoops(g, loops)
+	g.Go(func() error {
+		<-failed.Done() // asked to stop, or a part has failed
+		log.Info("stopping")
+		err := s.stopDoors(doors)
+		stopLoops()
+		return err
+	})
+	log.Info("ready", "listen", cfg.Listen, "issuer", cfg.Issuer, "pages", cfg.PagesURL, "dev", cfg.Dev)
+	if ready != nil {
+		ready(s)
+	}
+	err = g.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// startLoops starts everything that works beside the listeners.
+func (s *service) startLoops(g *errgroup.Group, ctx context.Context) {
+	for _, loop := range []func(context.Context) error{
+		func(ctx context.Context) error { return s.bus.Relay(ctx, s.store, s.hub) },
+		func(ctx context.Context) error { return s.bus.Mirror(ctx, s.hub) },
+		func(ctx context.Context) error {
+			return s.bus.Consume(ctx, "dispatcher", s.dispatcher.Handle, channels.Kinds()...)
+		},
+		s.deliverLoop,
+		s.sweepLoop,
+	} {
+		g.Go(func() error { return ended(ctx, loop(ctx)) })
+	}
+	for name := range s.channels {
+		g.Go(func() error { return ended(ctx, s.bus.Work(ctx, name, workers, s.dispatcher.Work)) })
+	}
+}
+
+// workers is how many messages of one channel are under way at once.
+const workers = 256
+
+// ended makes the end of a loop that was told to stop no error.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Times of the loops.
+const (
+	sweepEvery = time.Second // a request expires at most this late for those who wait; readers see it at once
+	pruneEvery = time.Minute
+	pruneBatch = 1000
+)
+
+// sweepLoop does what has become due, beginning with what became due while nobody was running.
+func (s *service) sweepLoop(ctx context.Context) error {
+	sweep, prune := time.NewTicker(sweepEvery), time.NewTicker(pruneEvery)
+	defer sweep.Stop()
+	defer prune.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "sweep", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-prune.C:
+			if err := s.prune(ctx); err != nil && ctx.Err() == nil {
+				s.log.ErrorContext(ctx, "prune", "err", err)
+			}
+		case <-sweep.C:
+		}
+	}
+}
+
+// deliverEvery is how often overdue deliveries are taken up again. The bus is faster; this is what makes them certain.
+const deliverEvery = 30 * time.Second
+
+// deliverLoop works off deliveries that nobody was woken for, beginning with those of the last run, and one-time codes
+// as soon as a page asks for one.
+func (s *service) deliverLoop(ctx context.Context) error {
+	asked := s.hub.Watch(approvals.TopicDue)
+	defer asked.Close()
+	tick := time.NewTicker(deliverEvery)
+	defer tick.Stop()
+	for {
+		if _, err := s.dispatcher.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "take up deliveries", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-asked.C:
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *service) sweep(ctx context.Context) error {
+	_, err := s.desk.Sweep(ctx)
+	return err
+}
+
+func (s *service) prune(ctx context.Context) error {
+	for {
+		n, err := s.store.Prune(ctx, pruneBatch)
+		if err != nil || n < pruneBatch {
+			return err
+		}
+	}
+}
+
+// door is one listener with its server.
+type door struct {
+	name     string
+	server   *http.Server
+	listener net.Listener
+}
+
+func (d door) serve() error {
+	if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// stopTime is how long answers under way may take once the service is told to stop.
+const stopTime = 10 * time.Second
+
+// stopDoors closes the listeners and waits for the answers under way. Held polls and live pages are sent home first.
+func (s *service) stopDoors(doors []door) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	s.agents.Close()
+	s.pages.Close()
+	var errs []error
+	for _, d := range doors {
+		if err := d.server.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", d.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Limits of every listener (design: header 5 s and 16 KiB, body 10 s, answer 10 s, idle 75 s, 60,000 connections).
+const (
+	headerTime     = 5 * time.Second
+	bodyTime       = 10 * time.Second
+	answerTime     = 10 * time.Second
+	idleTime       = 75 * time.Second
+	maxHeader      = 16 << 10
+	maxConnections = 60_000
+)
+
+func (s *service) server(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime,
+		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+}
+
+// listen opens the doors: agents and people, the administration socket, and metrics if wanted.
+func (s *service) listen(public net.Listener) ([]door, error) {
+	var err error
+	public = limitConnections(public, maxConnections)
+	if s.cfg.TLSCert != "" {
+		certs, err := newCertificates(s.cfg.TLSCert, s.cfg.TLSKey, s.clock.Now)
+		if err != nil {
+			return nil, err
+		}
+		public = tls.NewListener(public, tlsConfig(certs))
+	}
+	handler := s.public()
+	if handler, err = s.cfg.behindProxy(handler); err != nil {
+		return nil, err
+	}
+	doors := []door{{"agents and people", s.server(handler), public}}
+
+	socket, err := listenAdmin(s.cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	commands := s.server((&admin{s, s.log}).handler())
+	commands.WriteTimeout = 0 // a backup takes as long as it takes
+	doors = append(doors, door{"administration", commands, socket})
+
+	if s.cfg.AdminListen != "" {
+		l, err := net.Listen("tcp", s.cfg.AdminListen)
+		if err != nil {
+			return nil, fmt.Errorf("listen for metrics: %w", err)
+		}
+		observer := s.server(s.metrics.handler())
+		observer.WriteTimeout = 0 // profiles take their time
+		doors = append(doors, door{"metrics", observer, l})
+	}
+	return doors, nil
+}
+
+// listenAdmin opens the administration socket. The data folder is locked by now, so a socket that is there is a
+// leftover of a process that was killed.
+func listenAdmin(data string) (net.Listener, error) {
+	path, err := adminSocket(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("administration socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("administration socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("administration socket: %w", err), l.Close())
+	}
+	return l, nil
+}

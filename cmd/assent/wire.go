@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+	"assent/approvals/stream"
+	"assent/channels"
+	"assent/ciba"
+	"assent/store"
+	"assent/webapp"
+)
+
+// service is one running Assent: every part, wired.
+type service struct {
+	cfg   Config
+	log   *slog.Logger
+	clock *clock
+
+	unlock func() error
+	root   *keys.Root
+	store  store.Store
+	bus    *stream.Bus
+
+	hub        *approvals.Hub
+	dir        *approvals.Directory
+	desk       *approvals.Desk
+	keyring    *ciba.Keyring
+	agents     *ciba.Handler
+	pages      *webapp.Handler
+	dispatcher *channels.Dispatcher
+	channels   map[string]channels.Channel
+	dev        *devMode // nil outside dev mode
+	metrics    *metrics
+}
+
+// openService builds everything over the data folder, from the store up. On an error what was opened is closed.
+func openService(ctx context.Context, cfg Config, log *slog.Logger) (s *service, err error) {
+	s = &service{cfg: cfg, log: log, clock: &clock{}, hub: approvals.NewHub(), channels: map[string]channels.Channel{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	for _, open := range []func(context.Context) error{s.openData, s.openStore, s.openBus, s.openDesk, s.openDoors} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Fixtures != "" {
+		if err := s.loadFixtures(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// openData takes the folder and the root key. A key is made only together with the store: a store whose key is
+// missing must not get another one, under which nothing in it would open.
+func (s *service) openData(context.Context) (err error) {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	if s.unlock, err = lockFolder(s.cfg.Data); err != nil {
+		return err
+	}
+	path, create := s.cfg.RootKeyFile, false
+	if path == "" {
+		path = filepath.Join(s.cfg.Data, "root.key")
+		_, missing := os.Stat(s.storePath())
+		create = errors.Is(missing, fs.ErrNotExist)
+	}
+	s.root, err = keys.Open(path, create)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the store in %s was made with a root key; put that key back", err, s.cfg.Data)
+	}
+	return err
+}
+
+func (s *service) storePath() string { return filepath.Join(s.cfg.Data, "assent.db") }
+
+// The record that tells whether the root key is the one the store was made with.
+const (
+	kindMeta    = "meta"
+	keyRootID   = "root"
+	rootKeyText = "this store belongs to this root key"
+)
+
+func (s *service) openStore(ctx context.Context) (err error) {
+	if s.store, err = store.Open(ctx, "bolt:"+s.storePath(), s.clock.Now); err != nil {
+		return err
+	}
+	rec, err := s.store.Get(ctx, kindMeta, keyRootID)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return s.store.Apply(ctx, approvals.PutNew(kindMeta, keyRootID, s.root.Seal(rootKeyText, nil), time.Time{}))
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := s.root.Open(rootKeyText, rec.Value); err != nil {
+		return fmt.Errorf("root key: this is not the key that %s was made with: %w", s.storePath(), err)
+	}
+	return nil
+}
+
+func (s *service) openBus(ctx context.Context) (err error) {
+	s.bus, err = stream.Open(ctx, stream.Config{URL: s.cfg.NATSURL, Dir: filepath.Join(s.cfg.Data, "jetstream"),
+		Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Now: s.clock.Now, Log: s.log})
+	return err
+}
+
+func (s *service) openDesk(context.Context) error {
+	s.dir = approvals.NewDirectory(s.store, s.hub, 0, s.clock.Now)
+	s.desk = approvals.NewDesk(approvals.DeskParts{Store: s.store, Records: s.store, Directory: s.dir, Hub: s.hub,
+		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log})
+	s.desk.Renderer.Scopes = s.cfg.scopes()
+	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
+	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
+	if s.cfg.Dev {
+		s.desk.Ceiling = approvals.LevelLink
+		simulated := newPhone(s.clock.Now)
+		s.channels[simulated.Name()] = simulated
+		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.sweep}
+	}
+	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
+		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Now: s.clock.Now, Log: s.log}
+	return nil
+}
+
+// addresses says where a person can be reached with the channels of this installation, in the person's order. In dev
+// mode everybody has the simulated phone.
+func (s *service) addresses(p *approvals.Person) []approvals.Address {
+	var out []approvals.Address
+	for _, a := range p.Addresses {
+		if _, have := s.channels[a.Channel]; have {
+			out = append(out, a)
+		}
+	}
+	if s.dev != nil {
+		out = append(out, approvals.Address{Channel: s.dev.phone.Name(), Value: string(p.ID), VerifiedAt: p.CreatedAt})
+	}
+	return out
+}
+
+func (s *service) openDoors(ctx context.Context) (err error) {
+	if s.keyring, err = ciba.NewKeyring(ctx, s.store, s.root, s.hub, 0, s.clock.Now, s.log); err != nil {
+		return err
+	}
+	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev,
+		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring,
+		Now: s.clock.Now, Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
+		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
+		CanSend: func(p *approvals.Person) bool { return len(s.addresses(p)) > 0 }})
+	if err != nil {
+		return err
+	}
+	s.metrics = newMetrics(s)
+	return nil
+}
+
+// defaultAudience is the aud of tokens whose request names no resource: the first configured one, or a name under the
+// issuer that is neither the issuer nor a client (REQ-235).
+func (c *Config) defaultAudience() string {
+	if len(c.Resources) > 0 {
+		return c.Resources[0].URI
+	}
+	return strings.TrimSuffix(c.Issuer, "/") + "/resource"
+}
+
+// public is what agents and people reach: the agents' door on its exact paths, dev mode, and the pages for the rest.
+func (s *service) public() http.Handler {
+	mux := http.NewServeMux()
+	for _, path := range s.agents.Paths() {
+		mux.Handle(path, s.agents)
+	}
+	if s.dev != nil {
+		mux.Handle("/dev/", s.dev.handler())
+	}
+	mux.Handle("/", s.pages)
+	return s.metrics.observe(mux)
+}
+
+// close stops what openService started, in the reverse order. Loops have returned by now.
+func (s *service) close() error {
+	var errs []error
+	if s.bus != nil {
+		errs = append(errs, s.bus.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.unlock != nil {
+		errs = append(errs, s.unlock())
+	}
+	return errors.Join(errs...)
+}
