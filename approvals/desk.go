@@ -175,7 +175,9 @@ func (d *Desk) Look(ctx context.Context, agent AgentID, id ID, secret string) (*
 
 // update runs one change through the store and tells everybody.
 func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Request) error) (*Request, error) {
-	r, err := d.store.Update(ctx, id, change)
+	// A caller who goes away must not take the answer along: the change may be made all the same, and then memory and
+	// waiters have to hear of it.
+	r, err := d.store.Update(context.WithoutCancel(ctx), id, change)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
 	}

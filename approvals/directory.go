@@ -149,7 +149,7 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person) error {
 			topics = append(topics, TopicRecord(kindName, name))
 		}
 	}
-	if err := d.records.Apply(ctx, writes...); err != nil {
+	if err := d.records.Apply(context.WithoutCancel(ctx), writes...); err != nil {
 		return fmt.Errorf("save person: %w", err)
 	}
 	d.tell(topics)
@@ -175,7 +175,7 @@ func (d *Directory) SaveAgent(ctx context.Context, a *Agent) error {
 		return fmt.Errorf("save agent: %w", err)
 	}
 	w := Write{Record: Record{Kind: KindAgent, Key: string(a.ID), Value: value, Revision: a.Revision}}
-	if err := d.records.Apply(ctx, w); err != nil {
+	if err := d.records.Apply(context.WithoutCancel(ctx), w); err != nil {
 		return fmt.Errorf("save agent: %w", err)
 	}
 	d.tell([]string{TopicRecord(KindAgent, string(a.ID))})
