@@ -133,10 +133,13 @@ func wantNoRecord(t *testing.T, s store.Store, kind, key string) {
 	wantError(t, "Get "+kind+" "+key, err, approvals.ErrNotFound)
 }
 
+// hostile must come back byte for byte: numbers in their own spelling, and characters that encoders like to rewrite.
+const hostile = `{"type":"document_access","n":1e2,"z":0.10,"a":"<a href=x>&amp;\u2028\u0000\ud800</a>"}`
+
 func createAndRead(t *testing.T, s store.Store, c *clock) {
 	r := ask(c.now(), ann, travel)
 	r.Scope, r.Audience, r.Binding = []string{"openid"}, []string{"https://pay.example"}, "K7-42"
-	r.Requested = approvals.Details{{Type: "document_access", Raw: []byte(`{"type":"document_access","n":1e2}`)}}
+	r.Requested = approvals.Details{{Type: "document_access", Raw: []byte(hostile)}}
 	r.Door = []byte(`{"mode":"poll"}`)
 	r.Also(approvals.PutNew("jti", "1", []byte("x"), time.Time{}))
 	r.Open(ann, c.now())
@@ -146,6 +149,9 @@ func createAndRead(t *testing.T, s store.Store, c *clock) {
 	}
 	got := read(t, s, r.ID)
 	same(t, "read back", got, r)
+	if raw := string(got.Requested[0].Raw); raw != hostile {
+		t.Errorf("details came back as %s", raw)
+	}
 	got.Binding = "changed by its owner"
 	same(t, "read again", read(t, s, r.ID), r)
 	wantRecord(t, s, "jti", "1", "x")
