@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// script is a server that answers polls with one line after the other: a code, a Retry-After, how long it is held.
+type script struct {
+	t       *testing.T
+	answers []reply
+	seen    []time.Duration // since the start
+	start   time.Time
+	state   string // what the status endpoint says
+	note    string
+	keys    map[string]bool
+}
+
+type reply struct {
+	code  string // an OAuth error, "" for a token, "lost" for a broken connection, "html" for nonsense
+	retry string
+	hold  time.Duration
+}
+
+const discovery = `{"issuer":"https://s.example","backchannel_authentication_endpoint":"https://s.example/bc",` +
+	`"token_endpoint":"https://s.example/t","assent_status_endpoint":"https://s.example/s","assent_cancel_endpoint":"https://s.example/c"}`
+
+func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		return respond(200, discovery, ""), nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil || form.Get("client_id") != "travel" || form.Get("client_secret") != "s3cret" {
+		s.t.Errorf("form %q", body)
+	}
+	switch r.URL.Path {
+	case "/bc":
+		return respond(200, `{"auth_req_id":"h","expires_in":60,"interval":2}`, ""), nil
+	case "/s":
+		return respond(200, `{"state":"`+s.state+`","note":"`+s.note+`"}`, ""), nil
+	case "/c":
+		return respond(400, `{"error":"invalid_grant","error_description":"ended"}`, ""), nil
+	}
+	return s.poll(r)
+}
+
+func (s *script) poll(r *http.Request) (*http.Response, error) {
+	s.keys[r.Header.Get("Idempotency-Key")] = true
+	if r.Header.Get("Prefer") != "wait=25" {
+		s.t.Errorf("Prefer: %q", r.Header.Get("Prefer"))
+	}
+	s.seen = append(s.seen, time.Since(s.start))
+	next := s.answers[0]
+	if len(s.answers) > 1 {
+		s.answers = s.answers[1:]
+	}
+	select {
+	case <-time.After(next.hold):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	switch next.code {
+	case "":
+		return respond(200, `{"access_token":"at","token_type":"Bearer","expires_in":300,"scope":"openid","authorization_details":[{"a": 1}]}`, ""), nil
+	case "lost":
+		return nil, errors.New("connection reset")
+	case "html":
+		return respond(502, "<html>", next.retry), nil
+	case "server_error":
+		return respond(503, `{"error":"server_error"}`, next.retry), nil
+	}
+	return respond(400, `{"error":"`+next.code+`","error_description":"d"}`, next.retry), nil
+}
+
+func respond(status int, body, retry string) *http.Response {
+	h := http.Header{"Content-Type": {"application/json"}}
+	if retry != "" {
+		h.Set("Retry-After", retry)
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+func start(t *testing.T, answers ...reply) (*script, *Client, *Waiting) {
+	t.Helper()
+	s := &script{t: t, answers: answers, start: time.Now(), state: "denied", keys: map[string]bool{}}
+	c, err := New(t.Context(), Config{Issuer: "https://s.example", ID: "travel", Secret: "s3cret", HTTP: &http.Client{Transport: s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Ask(t.Context(), Ask{Hint: "ann", Scope: "openid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, c, w
+}
+
+// TestWait: when the client polls, and what it makes of each answer. Times are seconds since the request.
+func TestWait(t *testing.T) {
+	pending := func(hold time.Duration) reply { return reply{"authorization_pending", "2", hold} }
+	tests := []struct {
+		name    string
+		answers []reply
+		polls   []float64
+		want    error
+	}{
+		{"at once", []reply{{}}, []float64{0}, nil},
+		{"the interval runs from poll to poll", []reply{pending(0), pending(0), {}}, []float64{0, 2, 4}, nil},
+		{"after a held poll at once", []reply{pending(25 * time.Second), {}}, []float64{0, 25}, nil},
+		{"slow_down adds five seconds for good", []reply{{code: "slow_down"}, pending(0), {}}, []float64{0, 7, 14}, nil},
+		{"slow_down says a longer wait", []reply{{code: "slow_down", retry: "12"}, pending(0), {}}, []float64{0, 12, 24}, nil},
+		{"pending says a longer wait", []reply{{code: "authorization_pending", retry: "9"}, {}}, []float64{0, 9}, nil},
+		{"lost connections", []reply{{code: "lost"}, {code: "lost"}, {code: "lost"}, {}}, []float64{0, 1, 3, 7}, nil},
+		{"overload", []reply{{code: "server_error", retry: "6"}, {}}, []float64{0, 6}, nil},
+		{"a proxy's page", []reply{{code: "html"}, {}}, []float64{0, 1}, nil},
+		{"pauses start anew", []reply{{code: "lost"}, {code: "lost"}, pending(0), {code: "lost"}, {}}, []float64{0, 1, 3, 5, 6}, nil},
+		{"denied", []reply{{code: "access_denied"}}, []float64{0}, ErrDenied},
+		{"expired", []reply{pending(0), {code: "expired_token"}}, []float64{0, 2}, ErrExpired},
+		{"unreachable", []reply{{code: "transaction_failed"}}, []float64{0}, ErrUnreachable},
+		{"used", []reply{{code: "invalid_grant"}}, []float64{0}, ErrGone},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, c, w := start(t, tt.answers...)
+				token, err := c.Wait(t.Context(), w)
+				if !errors.Is(err, tt.want) || (tt.want == nil) != (token != nil) {
+					t.Fatalf("Wait: %v, %v", token, err)
+				}
+				for i, at := range tt.polls {
+					if i >= len(s.seen) || s.seen[i] != time.Duration(at*float64(time.Second)) {
+						t.Fatalf("polls at %v, want %v", s.seen, tt.polls)
+					}
+				}
+				if len(s.seen) != len(tt.polls) || len(s.keys) != 1 {
+					t.Errorf("polls at %v with keys %v", s.seen, s.keys)
+				}
+				if token != nil && string(token.Details) != `[{"a": 1}]` {
+					t.Errorf("details %s", token.Details)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, w := start(t, reply{code: "lost"})
+		if _, err := c.Wait(t.Context(), w); err == nil || strings.Contains(err.Error(), "h\"") {
+			t.Errorf("Wait: %v", err)
+		}
+		if end := s.seen[len(s.seen)-1]; end < 110*time.Second || end > 140*time.Second {
+			t.Errorf("last poll after %v", end)
+		}
+	})
+}
+
+func TestWaitCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c, w := start(t, reply{"authorization_pending", "2", 20 * time.Second})
+		ctx, cancel := contextAfter(t, 5*time.Second)
+		defer cancel()
+		began := time.Now()
+		if _, err := c.Wait(ctx, w); !errors.Is(err, ctx.Err()) || time.Since(began) != 5*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestDenied: a no comes with its note, and a withdrawal is no no.
+func TestDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, w := start(t, reply{code: "access_denied"})
+		s.note = "too much"
+		_, err := c.Wait(t.Context(), w)
+		var no *Denied
+		if !errors.As(err, &no) || no.Note != "too much" || strings.Contains(err.Error(), "too much") {
+			t.Errorf("Wait: %v", err)
+		}
+		s.state = "cancelled"
+		if _, err := c.Wait(t.Context(), w); !errors.Is(err, ErrWithdrawn) || errors.Is(err, ErrDenied) {
+			t.Errorf("Wait: %v", err)
+		}
+		if err := c.Cancel(t.Context(), w); !errors.Is(err, ErrGone) {
+			t.Errorf("Cancel: %v", err)
+		}
+	})
+}
+
+// TestResume: a request that was written down can be waited for by another process.
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c, w := start(t, reply{})
+		raw, err := json.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Waiting
+		if err := json.Unmarshal(raw, &again); err != nil || again.Handle != w.Handle || !again.ExpiresAt.Equal(w.ExpiresAt) {
+			t.Fatalf("%s: %v", raw, err)
+		}
+		if _, err := c.Wait(t.Context(), &again); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDiscoveryFaults(t *testing.T) {
+	tests := map[string]string{
+		"another issuer": strings.Replace(discovery, "https://s.example", "https://x.example", 1),
+		"no CIBA":        `{"issuer":"https://s.example","token_endpoint":"x"}`,
+		"no JSON":        `<html>`,
+	}
+	for name, document := range tests {
+		fake := roundTrip(func(*http.Request) (*http.Response, error) { return respond(200, document, ""), nil })
+		if _, err := New(t.Context(), Config{Issuer: "https://s.example", HTTP: &http.Client{Transport: fake}}); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	redirect := roundTrip(func(*http.Request) (*http.Response, error) {
+		r := respond(302, "", "")
+		r.Header.Set("Location", "https://x.example")
+		return r, nil
+	})
+	var e *Error
+	if _, err := New(t.Context(), Config{Issuer: "https://s.example", HTTP: &http.Client{Transport: redirect}}); !errors.As(err, &e) || e.Status != 302 {
+		t.Errorf("redirect: %v", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func contextAfter(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
