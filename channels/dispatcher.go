@@ -60,11 +60,11 @@ func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
 	return d.advance(ctx, approvals.Step{Name: approvals.StepDeliver, Of: string(e.Request)}, handsOff)
 }
 
-// job is what lies on the bus: which step, and on whose desk it lands.
+// job is what lies on the bus: which step, and whose turn it is.
 type job struct {
 	Name    string    `json:"name"`
 	Of      string    `json:"of"`
-	At      time.Time `json:"at,omitzero"`
+	At      time.Time `json:"at,omitzero"` // of a code: its step is found by its time
 	Channel string    `json:"channel"`
 }
 
@@ -155,7 +155,11 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool
 
 // wake puts a job for the channel whose turn it is on the bus.
 func (d *Dispatcher) wake(ctx context.Context, t *turn, at time.Time) error {
-	payload, err := json.Marshal(job{t.step.Name, t.step.Of, t.step.At, t.next.Channel})
+	j := job{Name: t.step.Name, Of: t.step.Of, Channel: t.next.Channel}
+	if j.Name == approvals.StepCode {
+		j.At = t.step.At
+	}
+	payload, err := json.Marshal(j)
 	if err != nil {
 		return fmt.Errorf("encode job: %w", err)
 	}

@@ -169,30 +169,35 @@ func (t Task) told() (Try, bool) {
 	return Try{}, false
 }
 
-// climb looks for the first address that can be tried.
+// climb tries to tell somebody at last.
 func (t Task) climb(now time.Time) Next {
 	if len(t.Ladder) == 0 {
 		return Next{Do: Nothing, Reason: "inbox only"}
 	}
-	var best Next
-	hold := now // no later rung before this
-	for _, rung := range t.Ladder {
-		next, left := t.attempt(rung)
-		next.At = latest(next.At, hold)
-		if left && next.At.Before(t.Close) && (best.Do == "" || next.At.Before(best.At)) {
-			best = next
-		}
-		hold = latest(hold, t.holds(rung))
-	}
+	best, quiet := t.further(now), t.quiet("")
 	switch {
-	case best.Do != "":
+	case best.Do == Send:
 		return best.dueAt(now)
-	case now.Before(hold):
-		return Next{Do: Wait, At: earliest(hold, t.Close), Reason: "outcome unknown"}
+	case now.Before(quiet): // the person may be reading
+		return Next{Do: Wait, At: earliest(quiet, t.Close), Reason: "outcome unknown"}
 	case t.Once:
 		return Next{Do: Nothing, Reason: "ladder exhausted"}
 	}
 	return Next{Do: Fail, Reason: "ladder exhausted"}
+}
+
+// further looks for the address that can be tried first; the order decides between equals.
+func (t Task) further(now time.Time) (best Next) {
+	hold := now // no later rung before this
+	for _, rung := range t.Ladder {
+		next, left := t.attempt(rung)
+		next.At = latest(latest(next.At, hold), t.quiet(rung.To))
+		if left && next.At.Before(t.Close) && (best.Do == "" || next.At.Before(best.At)) {
+			best = next
+		}
+		hold = latest(hold, t.patience(rung))
+	}
+	return best
 }
 
 // dueAt turns a message for later into a wait.
@@ -228,17 +233,24 @@ func (t Task) attempt(rung Rung) (next Next, left bool) {
 	return next, false
 }
 
-// holds says how long the rungs after this one must wait for it.
-func (t Task) holds(rung Rung) (until time.Time) {
-	for _, try := range t.of(rung) {
-		switch {
-		case try.Outcome == Unknown: // the person may be reading it
-			until = latest(until, try.Ended.Add(rung.Wait))
-		case try.Outcome == Busy && until.IsZero(): // counts from the first one
-			until = try.Ended.Add(rung.Wait)
+// quiet is until when no other address than that one is tried, because the person may be reading what came.
+func (t Task) quiet(to string) (until time.Time) {
+	for _, try := range t.Tries {
+		if try.To != to && (try.Outcome == Accepted || try.Outcome == Unknown) {
+			until = latest(until, try.Ended.Add(t.waitAfter(try)))
 		}
 	}
 	return until
+}
+
+// patience is how long the rungs after this one wait for a busy provider, from its first answer.
+func (t Task) patience(rung Rung) time.Time {
+	for _, try := range t.of(rung) {
+		if try.Outcome == Busy {
+			return try.Ended.Add(rung.Wait)
+		}
+	}
+	return time.Time{}
 }
 
 // follow goes on after somebody was told: the next address unless the page is open, and one reminder.
@@ -246,37 +258,23 @@ func (t Task) follow(told Try, now time.Time) Next {
 	if t.Once {
 		return Next{Do: Nothing, Reason: "sent"}
 	}
-	next := t.rest("told")
-	for _, further := range []Next{t.further(told), t.reminder(told)} {
-		if further.Do == Send && further.At.Before(t.Close) && further.At.Before(next.At) {
+	next := t.reminder(told)
+	if !t.Opened {
+		if further := t.further(now); further.Do == Send && (next.Do == "" || further.At.Before(next.At)) {
 			next = further
 		}
 	}
-	if next.Do == Send {
-		return next.dueAt(now)
+	if next.Do == "" || !next.At.Before(t.Close) {
+		return t.rest("told")
 	}
-	return next
-}
-
-// further is the first address that was never tried.
-func (t Task) further(told Try) Next {
-	if t.Opened {
-		return Next{}
-	}
-	for _, rung := range t.Ladder {
-		if len(t.of(rung)) == 0 {
-			next := t.message(rung, KindRequest)
-			next.At, next.Reason = told.Ended.Add(t.waitAfter(told)), "no answer yet"
-			return next
-		}
-	}
-	return Next{}
+	return next.dueAt(now)
 }
 
 // reminder goes once, the way the last message went.
-func (t Task) reminder(told Try) Next {
+func (t Task) reminder(told Try) (next Next) {
 	life := t.End.Sub(t.From)
-	if life <= remindAbove {
+	rung, found := t.rung(told)
+	if !found || life <= remindAbove {
 		return Next{}
 	}
 	for _, try := range t.Tries {
@@ -284,12 +282,8 @@ func (t Task) reminder(told Try) Next {
 			return Next{}
 		}
 	}
-	rung, found := t.rung(told)
-	if !found {
-		return Next{}
-	}
-	next := t.message(rung, KindReminder)
-	next.At, next.Reason = latest(t.From.Add(life/2), told.Ended.Add(rung.Wait)), "half of the time is over"
+	next = t.message(rung, KindReminder)
+	next.At, next.Reason = latest(t.From.Add(life/2), t.quiet("")), "half of the time is over"
 	return next
 }
 

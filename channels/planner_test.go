@@ -1,0 +1,311 @@
+package channels
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"assent/approvals"
+
+	"pgregory.net/rapid"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// life is a task of that length, with the channels of a ladder; "r:" before a name means that it retracts, "c:" that its
+// provider reports later.
+func life(length time.Duration, ladder ...string) Task {
+	t := Task{From: noon, Close: noon.Add(length - min(10*time.Second, length/5)), End: noon.Add(length)}
+	for _, name := range ladder {
+		rung := Rung{Wait: DefaultWait}
+		for len(name) > 2 && name[1] == ':' {
+			rung.Retracts = rung.Retracts || name[0] == 'r'
+			rung.Reports = rung.Reports || name[0] == 'c'
+			name = name[2:]
+		}
+		rung.Channel, rung.To = name, "to-"+name
+		t.Ladder = append(t.Ladder, rung)
+	}
+	return t
+}
+
+// tried appends a try at that second with its outcome.
+func (t Task) tried(channel string, second int, o Outcome) Task {
+	at := noon.Add(time.Duration(second) * time.Second)
+	next := t.message(Rung{Channel: channel, To: "to-" + channel}, KindRequest)
+	t.Tries = append(slices.Clone(t.Tries), Try{Channel: channel, To: next.To, Attempt: next.Attempt, Kind: KindRequest,
+		At: at, Until: at.Add(20 * time.Second), Outcome: o, Ended: at})
+	return t
+}
+
+func (t Task) with(change func(*Task)) Task {
+	change(&t)
+	return t
+}
+
+func TestPlan(t *testing.T) {
+	five := func(ladder ...string) Task { return life(5*time.Minute, ladder...) }
+	ended := func(t *Task) { t.Ended = true }
+	tests := []struct {
+		name   string
+		task   Task
+		second int
+		want   string
+	}{
+		{"no outside address: the inbox waits", five(), 0, "nothing"},
+		{"first address at once", five("push", "sms"), 0, "send push 1"},
+		{"in flight", five("push", "sms").tried("push", 0, Open), 19, "wait 20"},
+		{"lease over", five("push", "sms").tried("push", 0, Open), 20, "settle push 1"},
+		{"told: next channel after the wait", five("push", "sms").tried("push", 0, Accepted), 1, "wait 60"},
+		{"unopened after the wait", five("push", "sms").tried("push", 0, Accepted), 60, "send sms 1"},
+		{"opened: no further channel", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) { t.Opened = true }), 60, "wait 150"},
+		{"reminder at half life", five("push").tried("push", 0, Accepted), 150, "send push 2 reminder"},
+		{"no reminder for a short life", life(4*time.Minute, "push").tried("push", 0, Accepted), 120, "wait 240"},
+		{"reminder keeps its distance", five("push", "sms").tried("push", 0, Accepted).tried("sms", 120, Accepted), 150, "wait 180"},
+		{"refused: next at once", five("push", "sms").tried("push", 0, Rejected), 0, "send sms 1"},
+		{"gone: next at once", five("push", "sms").tried("push", 0, Gone), 0, "send sms 1"},
+		{"failure receipt: next at once", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) {
+			t.Reports = []approvals.Delivery{{Channel: "push", Attempt: 1, Status: "failed", At: noon}}
+		}), 5, "send sms 1"},
+		{"busy: again soon", five("push", "sms").tried("push", 0, Busy), 0, "wait 2"},
+		{"busy: again", five("push", "sms").tried("push", 0, Busy), 2, "send push 2"},
+		{"busy for a minute: next", five("push", "sms").tried("push", 0, Busy).tried("push", 2, Busy).
+			tried("push", 10, Busy).tried("push", 42, Busy), 60, "send sms 1"},
+		{"unknown without reports: once more at once", five("push").tried("push", 0, Unknown), 0, "send push 2 again"},
+		{"unknown with reports: wait for one", five("c:sms").tried("sms", 0, Unknown), 0, "wait 60"},
+		{"unknown with reports: none came", five("c:sms").tried("sms", 0, Unknown), 60, "send sms 2 again"},
+		{"unknown, then delivered", five("c:sms").tried("sms", 0, Unknown).with(func(t *Task) {
+			t.Reports = []approvals.Delivery{{Channel: "sms", Attempt: 1, Status: "delivered"}}
+		}), 60, "wait 150"},
+		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0, "wait 60"},
+		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
+		{"perhaps read: not failed before the wait", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 1, "wait 60"},
+		{"never read: failed", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 60, "fail"},
+		{"too late to send", five("push"), 290, "nothing"},
+		{"told and too late: wait for the end", five("r:push").tried("push", 0, Accepted), 290, "wait 300"},
+		{"ended: take back", five("r:push", "sms").tried("push", 0, Accepted).with(ended), 70, "retract push 1"},
+		{"ended: perhaps sent, take back", five("r:push").tried("push", 0, Unknown).with(ended), 70, "retract push 1"},
+		{"ended: cannot take back", five("sms").tried("sms", 0, Accepted).with(ended), 70, "nothing"},
+		{"ended while in flight", five("r:push").tried("push", 0, Open).with(ended), 5, "wait 20"},
+		{"over without being told", five("r:push").tried("push", 0, Accepted), 300, "retract push 1"},
+		{"a code goes once", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) { t.Once = true }), 60, "nothing"},
+		{"a code that nobody takes", five("push").tried("push", 0, Rejected).with(func(t *Task) { t.Once = true }), 1, "nothing"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := say(Plan(tt.task, noon.Add(time.Duration(tt.second)*time.Second))); got != tt.want {
+				t.Errorf("Plan says %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// say is a step in few words.
+func say(n Next) string {
+	switch n.Do {
+	case Wait:
+		return fmt.Sprintf("wait %d", int(n.At.Sub(noon).Seconds()))
+	case Nothing, Fail:
+		return string(n.Do)
+	}
+	out := fmt.Sprintf("%s %s %d", n.Do, n.Channel, n.Attempt)
+	if n.Kind == KindReminder {
+		out += " reminder"
+	}
+	if n.Duplicate {
+		out += " again"
+	}
+	return out
+}
+
+// world is everything around the planner: providers, a person and time, as chosen by rapid.
+type world struct {
+	t       *rapid.T
+	task    Task
+	now     time.Time
+	decided time.Time // zero: nobody does
+	opened  time.Time
+}
+
+// TestPlanKeepsItsPromises plays whole lives against every kind of provider and checks each step against what the package
+// promises, restated here in other words than the planner's.
+func TestPlanKeepsItsPromises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range 2000 {
+			next := Plan(w.task, w.now)
+			if next.Do == Nothing {
+				w.rests()
+				return
+			}
+			if next.Do == Fail {
+				w.fails()
+			}
+			w.step(next)
+		}
+		t.Fatalf("no end after 2000 steps; tries: %+v", w.task.Tries)
+	})
+}
+
+func newWorld(t *rapid.T) *world {
+	names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"push", "r:push", "sms", "c:sms", "r:c:web", "phone"}), 0, 4,
+		func(s string) string { return s[len(s)-3:] }).Draw(t, "ladder")
+	length := time.Duration(rapid.IntRange(10, 4000).Draw(t, "seconds")) * time.Second
+	w := &world{t: t, task: life(length, names...), now: noon}
+	moment := rapid.Custom(func(t *rapid.T) time.Time {
+		if rapid.Bool().Draw(t, "never") {
+			return time.Time{}
+		}
+		return noon.Add(time.Duration(rapid.Int64Range(0, int64(length)).Draw(t, "after")))
+	})
+	w.decided, w.opened = moment.Draw(t, "decided"), moment.Draw(t, "opened")
+	return w
+}
+
+// step does what the planner says, and checks that it may be done.
+func (w *world) step(next Next) {
+	switch next.Do {
+	case Send:
+		w.maySend(next)
+		w.send(next)
+	case Settle:
+		try := w.find(next)
+		if try.Outcome != Open || w.now.Before(try.Until) {
+			w.t.Fatalf("settles %+v at %s", try, w.now)
+		}
+		try.Outcome, try.Ended = Unknown, w.now
+	case Retract:
+		w.retract(next)
+	case Wait:
+		if !next.At.After(w.now) {
+			w.t.Fatalf("waits for %s at %s", next.At, w.now)
+		}
+		w.passTo(next.At)
+	}
+}
+
+func (w *world) maySend(next Next) {
+	if w.task.Ended || !w.now.Before(w.task.Close) {
+		w.t.Fatalf("sends %+v after the end", next)
+	}
+	attempt, before := 1, 0
+	for _, try := range overlay(w.task.Tries, w.task.Reports) {
+		same := try.Channel == next.Channel && try.To == next.To
+		switch {
+		case try.Outcome == Open:
+			w.t.Fatalf("sends %+v while %+v is under way", next, try)
+		case !same && (try.Outcome == Accepted || try.Outcome == Unknown) && w.now.Before(try.Ended.Add(DefaultWait)):
+			w.t.Fatalf("sends %+v less than a wait after %+v", next, try)
+		case next.Kind == KindReminder && try.Kind == KindReminder:
+			w.t.Fatal("reminds twice")
+		case next.Kind == KindRequest && same && try.Kind == KindRequest && (try.Outcome == Gone || try.Outcome == Rejected ||
+			try.Outcome == Accepted || try.Outcome == Failed):
+			w.t.Fatalf("sends %+v although %+v", next, try)
+		case next.Kind == KindRequest && try.Outcome == Accepted && w.task.Opened:
+			w.t.Fatal("sends by a further channel although the page is open")
+		}
+		if same && try.Outcome == Unknown && try.Kind == KindRequest {
+			before++
+		}
+		if try.Channel == next.Channel {
+			attempt++
+		}
+	}
+	if next.Attempt != attempt {
+		w.t.Fatalf("attempt is %d, want %d", next.Attempt, attempt)
+	}
+	if next.Kind == KindRequest && (before > 1 || next.Duplicate != (before == 1)) {
+		w.t.Fatalf("sends %+v after %d unknown outcomes", next, before)
+	}
+	if half := w.task.End.Sub(w.task.From) / 2; next.Kind == KindReminder && (half <= remindAbove/2 || w.now.Before(noon.Add(half))) {
+		w.t.Fatalf("reminds at %s of %s", w.now, 2*half)
+	}
+}
+
+// send lets the provider answer, or lets the process die with the claim open.
+func (w *world) send(next Next) {
+	until := w.now.Add(SendTimeout + leaseMargin)
+	try := Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To, Kind: next.Kind, At: w.now, Until: until,
+		Duplicate: next.Duplicate}
+	w.passTo(w.now.Add(time.Duration(rapid.IntRange(0, 9999).Draw(w.t, "ms")) * time.Millisecond))
+	answers := []Outcome{Accepted, Accepted, Busy, Busy, Gone, Rejected, Unknown, Open}
+	if try.Outcome = rapid.SampledFrom(answers).Draw(w.t, "answer"); try.Outcome != Open {
+		try.Ended = w.now
+	}
+	w.task.Tries = append(w.task.Tries, try)
+	if report := rapid.SampledFrom([]string{"", "", "delivered", "failed"}).Draw(w.t, "report"); report != "" {
+		w.task.Reports = append(w.task.Reports, approvals.Delivery{Channel: try.Channel, Attempt: try.Attempt, Status: report,
+			At: w.now})
+	}
+}
+
+func (w *world) retract(next Next) {
+	if !w.task.Ended {
+		w.t.Fatal("takes back what has not ended")
+	}
+	try := w.find(next)
+	if rung, found := w.task.rung(*try); !found || !rung.Retracts || try.Retracted {
+		w.t.Fatalf("takes back %+v", try)
+	}
+	s := &sheet{Tries: w.task.Tries}
+	if !s.retract(next, rapid.Bool().Draw(w.t, "retracted"), w.now) {
+		w.t.Fatalf("nothing to take back at %+v", next)
+	}
+}
+
+// passTo lets time pass, with what happens meanwhile.
+func (w *world) passTo(at time.Time) {
+	w.now = at
+	passed := func(moment time.Time) bool { return !moment.IsZero() && !moment.After(at) }
+	w.task.Opened = passed(w.opened)
+	w.task.Ended = w.task.Ended || passed(w.decided) || !at.Before(w.task.End)
+}
+
+func (w *world) find(next Next) *Try {
+	s := &sheet{Tries: w.task.Tries}
+	try, found := s.try(next.Channel, next.Attempt)
+	if !found {
+		w.t.Fatalf("speaks of a try that is not there: %+v", next)
+	}
+	return try
+}
+
+// rests checks that there was nothing left to do.
+func (w *world) rests() {
+	for _, try := range overlay(w.task.Tries, w.task.Reports) {
+		rung, _ := w.task.rung(try)
+		if rung.Retracts && (try.Outcome == Accepted || try.Outcome == Unknown) && !try.Retracted && try.RetractTries < retractTries {
+			w.t.Fatalf("rests with %+v on somebody's screen", try)
+		}
+	}
+	if len(w.task.Ladder) > 0 && len(w.task.Tries) == 0 && !w.task.Ended && w.now.Before(w.task.Close) {
+		w.t.Fatal("rests without having tried")
+	}
+}
+
+// fails checks that nobody was reached, and ends the request.
+func (w *world) fails() {
+	if len(w.task.Ladder) == 0 {
+		w.t.Fatal("fails a request that only has an inbox")
+	}
+	if _, told := (Task{Tries: overlay(w.task.Tries, w.task.Reports)}).told(); told {
+		w.t.Fatal("fails although somebody was told")
+	}
+	for _, rung := range w.task.Ladder {
+		if len(w.task.of(rung)) == 0 && !w.busyUntilClose() {
+			w.t.Fatalf("fails without having tried %+v", rung)
+		}
+	}
+	w.task.Ended = true
+}
+
+// busyUntilClose reports whether an address keeps the next ones waiting past the close.
+func (w *world) busyUntilClose() bool {
+	for _, try := range w.task.Tries {
+		if try.Outcome != Gone && try.Outcome != Rejected && !try.Ended.Add(DefaultWait).Before(w.task.Close) {
+			return true
+		}
+	}
+	return false
+}
