@@ -202,7 +202,13 @@ func stampTime(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-func stampOf(row []byte) int64 { return int64(binary.BigEndian.Uint64(row[8:])) }
+// stampOf reads a record row's expiry; a damaged row has none, and decodeRecord refuses it.
+func stampOf(row []byte) int64 {
+	if len(row) < recordHead {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(row[8:]))
+}
 
 // expired reports whether a record row is absent for readers at that moment.
 func expired(row []byte, now int64) bool {

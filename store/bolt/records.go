@@ -136,7 +136,7 @@ func revisionAt(row []byte, now int64) uint64 {
 	if row == nil || expired(row, now) {
 		return 0
 	}
-	return binary.BigEndian.Uint64(row)
+	return revOf(row)
 }
 
 // replaceRecord turns one row into another and keeps the expiry index in step; nil is no row.
@@ -176,12 +176,15 @@ func (s *Store) Prune(ctx context.Context, limit int) (int, error) {
 }
 
 func planPrune(tx *bbolt.Tx, now int64, limit int) (ops []op, n int) {
+	records := tx.Bucket(bucketRecords)
 	c := tx.Bucket(bucketExpiry).Cursor()
 	end := number(uint64(now) + 1)
-	for key, _ := c.First(); key != nil && bytes.Compare(key, end) < 0 && n < limit; key, _ = c.Next() {
+	for key, _ := c.First(); len(key) > 8 && bytes.Compare(key, end) < 0 && n < limit; key, _ = c.Next() {
 		n++
-		ops = append(ops, op{bucket: bucketExpiry, key: bytes.Clone(key), gone: true},
-			op{bucket: bucketRecords, key: bytes.Clone(key[8:]), gone: true})
+		ops = append(ops, op{bucket: bucketExpiry, key: bytes.Clone(key), gone: true})
+		if row := bytes.Clone(key[8:]); stampOf(records.Get(row)) == int64(binary.BigEndian.Uint64(key)) {
+			ops = append(ops, op{bucket: bucketRecords, key: row, gone: true})
+		}
 	}
 	return ops, n
 }
