@@ -20,8 +20,8 @@ var (
 	errTooMany   = errors.New("too many tries")
 
 	errDeadInvitation = errors.New("invitation is unknown, spent or dead")
-	errNoPage    = errors.New("no such page")
-	errMethod    = errors.New("method not allowed")
+	errNoPage         = errors.New("no such page")
+	errMethod         = errors.New("method not allowed")
 )
 
 // problems is the one table from errors to pages: the first row that matches wins. A row names a status and the texts

@@ -2,6 +2,8 @@ package webapp
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"io"
@@ -11,8 +13,10 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +42,7 @@ type world struct {
 	server  *httptest.Server
 	logged  *bytes.Buffer
 	canSend bool
+	lose    atomic.Bool // the next commits of requests succeed, and nobody hears of it
 
 	mu  sync.Mutex
 	now time.Time
@@ -79,7 +84,7 @@ func (w *world) open(dev bool) {
 	w.store, w.hub, w.logged = db, approvals.NewHub(), &bytes.Buffer{}
 	w.people = approvals.NewDirectory(db, w.hub, 0, w.clock)
 	log := slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.desk = approvals.NewDesk(approvals.DeskParts{Store: db, Records: db, Directory: w.people, Hub: w.hub,
+	w.desk = approvals.NewDesk(approvals.DeskParts{Store: deaf{db, &w.lose}, Records: db, Directory: w.people, Hub: w.hub,
 		Hash: func(s string) []byte {
 			m := hmac.New(sha256.New, []byte("test"))
 			m.Write([]byte(s))
@@ -106,6 +111,20 @@ func (w *world) close() {
 	w.pages.Close()
 	w.server.Close()
 	check(w.t, w.store.Close())
+}
+
+// deaf is a store whose commits succeed without anybody hearing of it, as when the machine's answer is lost.
+type deaf struct {
+	store.Store
+	on *atomic.Bool
+}
+
+func (d deaf) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+	r, err := d.Store.Update(ctx, id, change)
+	if err == nil && d.on.Load() {
+		return nil, approvals.ErrUnavailable
+	}
+	return r, err
 }
 
 func check(t *testing.T, err error) {
@@ -241,10 +260,14 @@ type formOf struct {
 	fields url.Values
 }
 
-// form finds a form by its action.
+// form finds a form by its action: the whole of it, or else a part.
 func (p *page) form(action string) formOf {
 	p.t.Helper()
-	for _, n := range p.all("form") {
+	forms := p.all("form")
+	slices.SortStableFunc(forms, func(a, b *html.Node) int {
+		return cmp.Compare(len(attr(a, "action")), len(attr(b, "action")))
+	})
+	for _, n := range forms {
 		if strings.Contains(attr(n, "action"), action) {
 			f := formOf{attr(n, "action"), url.Values{}}
 			for _, tag := range []string{"input", "textarea"} {

@@ -49,11 +49,10 @@ type live struct {
 
 // section is a run of facts: the whole request, or one of its objects.
 type section struct {
-	Part    string // heading; "" when there is only one
-	Action  string
-	Rows    []row
-	Words   []row // the agent's own, unchecked
-	OneOnly bool
+	Part   string // heading; "" when there is only one
+	Action string
+	Rows   []row
+	Words  []row // the agent's own, unchecked
 }
 
 // row is one fact.
@@ -62,14 +61,20 @@ type row struct {
 	Text   string
 	Head   string // the beginning of a text that is too long to show at once
 	Amount bool
+	Wide   bool // the label stands above the text
 }
 
-// longText is how many characters of one fact are shown at once.
-const longText = 400
+// longText is how many characters of one fact are shown at once, and wideText how many fit beside their label.
+const (
+	longText = 400
+	wideText = 24
+)
 
 func newRow(f approvals.Fact) row {
 	r := row{Label: f.Label, Text: f.Text, Amount: f.Role == approvals.RoleAmount}
-	if utf8.RuneCountInString(f.Text) > longText {
+	size := utf8.RuneCountInString(f.Text)
+	r.Wide = size > wideText && !r.Amount
+	if size > longText {
 		r.Head = string([]rune(f.Text)[:longText])
 	}
 	return r
@@ -94,7 +99,7 @@ func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
 
 // layOut sorts the facts into the places that the page has for them. None is left out.
 func (view *requestView) layOut(shown approvals.Disclosure) {
-	at := section{OneOnly: true}
+	at := section{}
 	for _, f := range shown.Facts {
 		switch f.Role {
 		case approvals.RoleAction:
@@ -171,7 +176,8 @@ func (h *Handler) stage(v *visit, r *approvals.Request, view *requestView, now t
 			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
 		}
 	}
-	if decidedHere := last.AuthTime.Equal(v.who.AuthTime); view.Tone != "quiet" && !decidedHere {
+	decidedHere := last.AuthTime.Equal(v.who.AuthTime) && last.Device == device(v.UserAgent())
+	if view.Tone != "quiet" && !decidedHere {
 		view.elsewhere(v, last, at)
 	}
 }
