@@ -73,13 +73,14 @@ func (b *browser) do(req *http.Request) error {
 	return nil
 }
 
-// press submits the form whose action ends in suffix, with what the page put into it and the given values on top.
-func (b *browser) press(ctx context.Context, suffix string, values map[string]string) error {
+// press submits the form whose action has part in its path, with what the page put into it and the given values on
+// top.
+func (b *browser) press(ctx context.Context, part string, values map[string]string) error {
 	form := findNode(b.page.root, func(n *html.Node) bool {
-		return n.Data == "form" && strings.EqualFold(attr(n, "method"), "post") && strings.HasSuffix(pathOf(attr(n, "action"), b.page.url), suffix)
+		return n.Data == "form" && strings.EqualFold(attr(n, "method"), "post") && strings.Contains(pathOf(attr(n, "action"), b.page.url), part)
 	})
 	if form == nil {
-		return fmt.Errorf("the page %q has no form for %s", b.page.title(), suffix)
+		return fmt.Errorf("the page %q has no form for %s", b.page.title(), part)
 	}
 	fields := url.Values{}
 	walk(form, func(n *html.Node) {

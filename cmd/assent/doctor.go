@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ type doctorCmd struct{ adminFlags }
 type finding struct {
 	Check   string `json:"check"`
 	Problem string `json:"problem,omitempty"` // empty: nothing is wrong
+	Note    string `json:"note,omitempty"`
 }
 
 // Run asks the running service how it is, or examines the data of a stopped one.
@@ -28,9 +30,8 @@ func (c *doctorCmd) Run(ctx context.Context, s streams) error {
 	}
 	wrong := 0
 	for _, f := range findings {
-		word := "ok"
+		word := cmp.Or(f.Problem, f.Note, "ok")
 		if f.Problem != "" {
-			word = f.Problem
 			wrong++
 		}
 		if !c.JSON {
@@ -67,7 +68,7 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 	if _, err := os.Stat(s.storePath()); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	findings = []finding{{"service", ""}}
+	findings = []finding{{Check: "service", Note: "not running; this is what its data folder says"}}
 	for _, open := range []struct {
 		check string
 		open  func(context.Context) error
@@ -78,7 +79,6 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 			break
 		}
 	}
-	findings[0].Problem = "not running"
 	return findings, s.close()
 }
 

@@ -12,6 +12,9 @@ import (
 // loadFixtures creates the agents and people of a file; those that exist already stay as they are, so that a restart
 // with the same file is no error.
 func (s *service) loadFixtures(ctx context.Context) error {
+	if s.cfg.Fixtures == "" {
+		return nil
+	}
 	raw, err := readLimited(s.cfg.Fixtures)
 	if err != nil {
 		return fmt.Errorf("fixtures: %w", err)

@@ -43,13 +43,15 @@ type streams struct {
 	out, err io.Writer
 }
 
+// kongExit carries kong's wish to leave, after --help, up to run.
+type kongExit int
+
 // run is the program: it parses args, runs one command and returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
 	var c cli
-	exited := -1
 	parser, err := kong.New(&c, kong.Name("assent"),
 		kong.Description("Human approval for software agents, over OpenID CIBA."),
-		kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { exited = code; panic(exited) }),
+		kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { panic(kongExit(code)) }),
 		kong.Configuration(c.loadTOML), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, streams{in, out, errOut}),
 		kong.Vars{"data": defaultData})
@@ -57,12 +59,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		fmt.Fprintln(errOut, "assent:", err)
 		return exitUsage
 	}
-	defer func() { // kong leaves by Exit after --help
-		if p := recover(); p != nil {
-			if exited < 0 {
-				panic(p)
-			}
-			code = exited
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case kongExit:
+			code = int(p)
+		default:
+			panic(p)
 		}
 	}()
 	command, err := parser.Parse(args)

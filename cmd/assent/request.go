@@ -30,7 +30,7 @@ type requestCmd struct {
 
 // Help is printed below the flags.
 func (requestCmd) Help() string {
-	return "Prints the token response as JSON.\n\nExit codes: 0 approved, 1 failed, 2 wrong usage, 3 denied or withdrawn, 4 expired or nobody could be reached."
+	return "Prints the token response as JSON, or the error and the person's note for the agent.\n\nExit codes: 0 approved, 1 failed, 2 wrong usage, 3 denied or withdrawn, 4 expired or nobody could be reached."
 }
 
 // Run asks and waits.
@@ -53,7 +53,10 @@ func (c *requestCmd) Run(ctx context.Context, s streams) error {
 		return out.Encode(waiting)
 	}
 	token, err := agent.Wait(ctx, waiting)
+	var denied *client.Denied
 	switch {
+	case errors.As(err, &denied):
+		return errors.Join(out.Encode(map[string]string{"error": "access_denied", "note": denied.Note}), &exitError{exitDenied, err})
 	case errors.Is(err, client.ErrDenied), errors.Is(err, client.ErrWithdrawn):
 		return &exitError{exitDenied, err}
 	case errors.Is(err, client.ErrExpired), errors.Is(err, client.ErrUnreachable):

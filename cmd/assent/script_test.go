@@ -2,7 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,9 +46,10 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(folder, "fixtures.json"), []byte(fixtures), 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": start, "stop": stop, "kill9": kill9,
+			"start": start, "shutdown": shutdown, "kill9": kill9,
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
 			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
+			"install": install, "setenv": setenv, "inbox": inbox,
 		},
 	})
 }
@@ -51,6 +62,7 @@ type story struct {
 	args    []string
 	id      string // the newest auth_req_id
 	browser *browser
+	trust   *x509.CertPool // of an installation with TLS
 }
 
 func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*story) }
@@ -81,7 +93,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func stop(ts *testscript.TestScript, neg bool, _ []string) {
+func shutdown(ts *testscript.TestScript, neg bool, _ []string) {
 	if err := storyOf(ts).process.stop(); (err != nil) != neg {
 		ts.Fatalf("stop: %v\n%s", err, storyOf(ts).process.log())
 	}
@@ -259,6 +271,73 @@ func openPage(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("open: %v", err)
 	}
 	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// inbox opens the signed-in person's inbox and the first request in it.
+func inbox(ts *testscript.TestScript, neg bool, _ []string) {
+	s := storyOf(ts)
+	ctx := context.Background()
+	err := s.browser.open(ctx, s.process.pages+"/inbox")
+	var link string
+	if err == nil {
+		link, err = s.browser.page.link(func(href string) bool { return strings.Contains(href, "/requests/") })
+	}
+	if err == nil {
+		err = s.browser.open(ctx, link)
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("inbox: %v: %s", err, s.browser.page.visible())
+	}
+	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// install makes what a real installation brings along: a port ($PORT), a certificate for it (tls.crt, tls.key), and
+// clients that trust it.
+func install(ts *testscript.TestScript, _ bool, _ []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	cert, key, err := selfSigned("localhost")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("tls.crt"), cert, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("tls.key"), key, 0o600))
+	s := storyOf(ts)
+	s.trust = x509.NewCertPool()
+	s.trust.AppendCertsFromPEM(cert)
+	s.browser = newBrowser()
+	s.browser.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.trust}}
+	ts.Setenv("PORT", port)
+	ts.Setenv("SSL_CERT_FILE", ts.MkAbs("tls.crt"))
+}
+
+// selfSigned makes a certificate that vouches for itself.
+func selfSigned(host string) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), err
+}
+
+// setenv NAME FILE MEMBER takes a string member out of a JSON file.
+func setenv(ts *testscript.TestScript, _ bool, args []string) {
+	var object map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &object))
+	value, ok := object[args[2]].(string)
+	if !ok {
+		ts.Fatalf("%s has no string %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], value)
 }
 
 // advance DURATION puts the service's clock forward.

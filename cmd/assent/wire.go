@@ -45,21 +45,11 @@ type service struct {
 }
 
 // openService builds everything over the data folder, from the store up. On an error what was opened is closed.
-func openService(ctx context.Context, cfg Config, log *slog.Logger) (s *service, err error) {
-	s = &service{cfg: cfg, log: log, clock: &clock{}, hub: approvals.NewHub(), channels: map[string]channels.Channel{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	for _, open := range []func(context.Context) error{s.openData, s.openStore, s.openBus, s.openDesk, s.openDoors} {
+func openService(ctx context.Context, cfg Config, log *slog.Logger) (*service, error) {
+	s := &service{cfg: cfg, log: log, clock: &clock{}, hub: approvals.NewHub(), channels: map[string]channels.Channel{}}
+	for _, open := range []func(context.Context) error{s.openData, s.openStore, s.openBus, s.openDesk, s.openDoors, s.loadFixtures} {
 		if err := open(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if cfg.Fixtures != "" {
-		if err := s.loadFixtures(ctx); err != nil {
-			return nil, err
+			return nil, errors.Join(err, s.close())
 		}
 	}
 	return s, nil
