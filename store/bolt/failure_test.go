@@ -156,8 +156,33 @@ func TestContextWhileWaiting(t *testing.T) {
 	}
 }
 
-// TestCloseWaits closes the store while writes are on their way: each of them is made or refused, none is forgotten.
+// TestCloseWaits closes the store while one write is held at its commit and another one is queued: both are made.
 func TestCloseWaits(t *testing.T) {
+	s, g, shut := gated(t)
+	shut.Store(true)
+	errs := make(chan error, 3)
+	go func() { errs <- s.Apply(context.Background(), put("held")) }()
+	<-g.entered
+	go func() { errs <- s.Apply(context.Background(), put("queued")) }()
+	for bolt.Waiting(s) < 1 {
+		runtime.Gosched()
+	}
+	go func() { errs <- s.Close() }()
+	for !bolt.Closing(s) {
+		runtime.Gosched()
+	}
+	g.leave <- nil
+	<-g.entered
+	g.leave <- nil
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCloseInTheMiddle closes the store while writes are on their way: each of them is made or refused, none is forgotten.
+func TestCloseInTheMiddle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "assent.db")
 	s := openWith(t, path, bolt.Options{})
 	const n = 200
