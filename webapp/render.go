@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -92,8 +93,8 @@ func (p *pages) screen(v *visit, data any) *screen {
 
 // inLanguage is the address of this page in another language; for the answer to a form, the page it came from.
 func (v *visit) inLanguage(lang string) string {
-	path := v.URL.Path
-	if strings.HasPrefix(path, "/requests/") {
+	path := "" // relative, so that an error page does not repeat what somebody put into its address
+	if v.Method == http.MethodPost && strings.HasPrefix(v.URL.Path, "/requests/") {
 		path = v.here()
 	}
 	query := url.Values{"lang": {lang}}

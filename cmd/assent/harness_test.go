@@ -33,9 +33,10 @@ type failer interface {
 
 // process is one running `assent serve`.
 type process struct {
-	cmd    *exec.Cmd
-	issuer string
-	pages  string
+	cmd     *exec.Cmd
+	issuer  string
+	pages   string
+	metrics string // host:port, if asked for
 
 	mu   sync.Mutex
 	logs bytes.Buffer
@@ -83,9 +84,9 @@ func (p *process) read(stderr io.Reader, ready chan<- error) {
 		p.mu.Lock()
 		p.logs.Write(append(lines.Bytes(), '\n'))
 		p.mu.Unlock()
-		var line struct{ Msg, Issuer, Pages string }
+		var line struct{ Msg, Issuer, Pages, Metrics string }
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
-			p.issuer, p.pages = line.Issuer, line.Pages
+			p.issuer, p.pages, p.metrics = line.Issuer, line.Pages, line.Metrics
 			ready <- nil
 		}
 	}

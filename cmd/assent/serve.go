@@ -86,7 +86,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, ready func(*servic
 		stopLoops()
 		return err
 	})
-	log.Info("ready", "listen", cfg.Listen, "issuer", cfg.Issuer, "pages", cfg.PagesURL, "dev", cfg.Dev)
+	log.Info("ready", "listen", cfg.Listen, "issuer", cfg.Issuer, "pages", cfg.PagesURL, "metrics", s.cfg.AdminListen, "dev", cfg.Dev)
 	if ready != nil {
 		ready(s)
 	}
@@ -268,6 +268,7 @@ func (s *service) listen(public net.Listener) ([]door, error) {
 		}
 		observer := s.server(s.metrics.handler())
 		observer.WriteTimeout = 0 // profiles take their time
+		s.cfg.AdminListen = l.Addr().String()
 		doors = append(doors, door{"metrics", observer, l})
 	}
 	return doors, nil
