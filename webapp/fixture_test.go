@@ -31,7 +31,7 @@ var start = time.Date(2026, 3, 2, 13, 26, 0, 0, time.UTC)
 
 // world is a whole service without its other doors: real store, real desk, pages over HTTP, and a clock that tests move.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	store   store.Store
 	dsn     string
 	hub     *approvals.Hub
@@ -42,6 +42,7 @@ type world struct {
 	server  *httptest.Server
 	logged  *bytes.Buffer
 	canSend bool
+	quiet   bool        // no server: for tests in a bubble of fake time
 	lose    atomic.Bool // the next commits of requests succeed, and nobody hears of it
 
 	mu  sync.Mutex
@@ -49,6 +50,9 @@ type world struct {
 }
 
 func (w *world) clock() time.Time {
+	if w.quiet {
+		return time.Now()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now
@@ -61,9 +65,14 @@ func (w *world) advance(d time.Duration) {
 }
 
 // newWorld starts a service with Ann (English, Berlin), Min (Korean, Seoul) and one agent.
-func newWorld(t *testing.T, dev bool) *world {
+func newWorld(t testing.TB, dev bool) *world {
 	t.Helper()
-	w := &world{t: t, dsn: "bolt:" + filepath.Join(t.TempDir(), "assent.db"), now: start, canSend: true}
+	return startWorld(t, dev, false)
+}
+
+func startWorld(t testing.TB, dev, quiet bool) *world {
+	t.Helper()
+	w := &world{t: t, dsn: "bolt:" + filepath.Join(t.TempDir(), "assent.db"), now: start, canSend: true, quiet: quiet}
 	root, err := keys.New(bytes.Repeat([]byte{7}, keys.Size))
 	check(t, err)
 	w.root = root
@@ -96,13 +105,17 @@ func (w *world) open(dev bool) {
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.pages.ServeHTTP(rw, r)
 	}))
-	if dev {
-		w.server.Start()
-	} else {
-		w.server.StartTLS()
+	at := "https://ap.example.com"
+	if !w.quiet {
+		if dev {
+			w.server.Start()
+		} else {
+			w.server.StartTLS()
+		}
+		at = w.server.URL
 	}
 	w.pages, err = New(Config{Desk: w.desk, Directory: w.people, Records: db, Root: w.root, Hub: w.hub,
-		PagesURL: w.server.URL, Now: w.clock, Log: log, Dev: dev,
+		PagesURL: at, Now: w.clock, Log: log, Dev: dev,
 		CanSend: func(*approvals.Person) bool { return w.canSend }})
 	check(t, err)
 }
@@ -127,7 +140,7 @@ func (d deaf) Update(ctx context.Context, id approvals.ID, change func(*approval
 	return r, err
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +199,7 @@ func (w *world) browser() *browserOf {
 
 // page is one answer of the server.
 type page struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   string

@@ -122,7 +122,14 @@ func (h *Handler) routes() http.Handler {
 	r.Get("/favicon.ico", h.static.favicon)
 	r.Get("/robots.txt", robots)
 	r.NotFound(h.page(func(*visit) (answer, error) { return answer{}, errNoPage }))
-	r.MethodNotAllowed(h.page(func(*visit) (answer, error) { return answer{}, errMethod }))
+	r.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
+		for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+			if r.Match(chi.NewRouteContext(), m, req.URL.Path) {
+				w.Header().Add("Allow", m)
+			}
+		}
+		h.page(func(*visit) (answer, error) { return answer{}, errMethod })(w, req)
+	})
 	return r
 }
 

@@ -137,7 +137,7 @@ func TestSignInByCode(t *testing.T) {
 	r := w.ask("ann", payment)
 	b := w.signedIn("ann")
 	b.press(b.get("/"), "/signout").want(http.StatusSeeOther)
-	landing := b.get("/r/"+w.handle(r)).want(http.StatusOK)
+	landing := b.get("/r/" + w.handle(r)).want(http.StatusOK)
 	door := b.follow(b.press(landing, "/r/")).want(http.StatusOK, "Sign in", "Text me a code")
 	w.advance(time.Minute)
 	ask := b.follow(b.press(door, "/signin")).want(http.StatusOK, "We sent six digits to you.")

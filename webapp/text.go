@@ -65,7 +65,6 @@ var texts = map[string]phrase{
 	// The request.
 	"ask.title":     {"Approve this?", "승인할까요?"},
 	"ask.from":      {"Approval request from %s", "%s의 승인 요청"},
-	"ask.facts":     {"Details", "자세한 내용"},
 	"ask.words":     {"Written by the agent, not checked by us", "에이전트가 쓴 내용이에요. 확인된 내용은 아니에요."},
 	"ask.code":      {"Check that your agent shows %s", "에이전트 화면의 번호가 %s인지 확인해 주세요"},
 	"ask.noCode":    {"You were not in a conversation with this agent.", "지금 대화 중인 에이전트의 요청이 아니에요."},
@@ -77,7 +76,6 @@ var texts = map[string]phrase{
 	"ask.noteHint":  {"Sent only if you deny. Up to 280 characters.", "거절할 때만 전해요. 280자까지 쓸 수 있어요."},
 	"ask.stepUp":    {"To approve, you sign in with a code first.", "승인하려면 먼저 인증번호로 로그인해요."},
 	"ask.decide":    {"Your decision", "결정"},
-	"ask.late":      {"You can still tell the agent no.", "아직 거절을 알릴 수 있어요."},
 	"units":         {" d| h| min| s", "일|시간|분|초"},
 	"say.120":       {"2 minutes left", "2분 남았어요"},
 	"say.30":        {"30 seconds left", "30초 남았어요"},

@@ -148,10 +148,7 @@ func (h *Handler) stage(v *visit, r *approvals.Request, view *requestView, now t
 	var last approvals.Decision
 	if n := len(r.Decisions); n > 0 {
 		last = r.Decisions[n-1]
-		view.Note = last.Note
-		if last.Disclosure != "" {
-			view.Digest, view.Canonical = last.Digest, last.Disclosure
-		}
+		view.Note, view.Digest, view.Canonical = last.Note, last.Digest, last.Disclosure
 	}
 	at := moment(last.At, now, r.Zone, v.lang)
 	switch state {

@@ -1,0 +1,252 @@
+package webapp
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"assent/approvals"
+)
+
+const tool = `[{"type":"tool_call","tool":"delete_rows\u202e","server":"https://db.example.com",` +
+	`"arguments":{"table":"customers","where":"<b>1=1</b>"},"reason":"Please\u200b hurry"}]`
+
+var two = payment[:len(payment)-1] + `,{"type":"document_access","identifier":"doc-7781","name":"Offer","actions":["read","share"]}]`
+
+// fixtures are requests in every state that a page can show.
+func (w *world) fixtures() map[string]*approvals.Request {
+	t := w.t
+	decide := func(r *approvals.Request, yes bool) *approvals.Request {
+		shown, err := w.desk.Show(r, r.Locale)
+		check(t, err)
+		a := approvals.Answer{By: r.Subject, Digest: shown.Digest(), Locale: r.Locale, Level: approvals.LevelSession, Via: "dev"}
+		if yes {
+			r, err = w.desk.Approve(t.Context(), r.ID, a)
+		} else {
+			a.Note = "No <i>thanks</i>"
+			r, err = w.desk.Deny(t.Context(), r.ID, a)
+		}
+		check(t, err)
+		return r
+	}
+	end := func(r *approvals.Request, err error) *approvals.Request { check(t, err); return r }
+	ctx := t.Context()
+	out := map[string]*approvals.Request{}
+	for _, who := range []approvals.PersonID{"ann", "min"} {
+		of := func(name string, r *approvals.Request) { out[name+" of "+string(who)] = r }
+		of("payment", w.ask(who, payment))
+		of("tool", w.ask(who, tool, func(a *approvals.Ask) { a.Binding = "" }))
+		of("two", w.ask(who, two, func(a *approvals.Ask) { a.Scope = []string{"openid", "profile"} }))
+		of("scopes", w.ask(who, `[]`))
+		of("approved", decide(w.ask(who, payment), true))
+		of("denied", decide(w.ask(who, payment), false))
+		cancelled := w.ask(who, payment)
+		of("cancelled", end(w.desk.Cancel(ctx, cancelled.ID, approvals.Actor{Kind: "agent"}, approvals.WithdrawnByAgent)))
+		withdrawn := decide(w.ask(who, payment), true)
+		of("withdrawn", end(w.desk.Cancel(ctx, withdrawn.ID, approvals.Actor{Kind: "person"}, approvals.WithdrawnByPerson)))
+		failed := w.ask(who, payment)
+		of("failed", end(w.desk.Fail(ctx, failed.ID, approvals.Unreachable)))
+		for name, life := range map[string]time.Duration{"late": 20 * time.Second, "expired": 10 * time.Second} {
+			of(name, w.ask(who, payment, func(a *approvals.Ask) { a.Life = life }))
+		}
+		of("lapsed", decide(w.ask(who, payment, func(a *approvals.Ask) { a.Life = 10 * time.Second }), true))
+	}
+	w.advance(17 * time.Second)
+	return out
+}
+
+// screens renders every page with every fixture in both languages.
+func (w *world) screens() []*page {
+	t := w.t
+	t.Helper()
+	requests := w.fixtures()
+	var out []*page
+	render := func(v *visit, name, page string, data any) {
+		t.Helper()
+		var b bytes.Buffer
+		if err := w.pages.pages.render(&b, page, v, data); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		out = append(out, parsed(t, name+" in "+v.lang, b.String()))
+	}
+	for _, lang := range []string{"en", "ko"} {
+		v := func(who approvals.PersonID, level approvals.Level) *visit {
+			req := httptest.NewRequestWithContext(t.Context(), "GET", "/inbox?lang="+lang, nil)
+			made := &visit{Request: req, h: w.pages, lang: lang, asked: true}
+			if who != "" {
+				p, err := w.people.Person(t.Context(), who)
+				check(t, err)
+				made.who = &session{Person: who, person: p, Level: level, AuthTime: start, key: "k"}
+			}
+			return made
+		}
+		for name, r := range requests {
+			for _, level := range []approvals.Level{approvals.LevelLink, approvals.LevelSession} {
+				visit := v(r.Subject, level)
+				view, err := w.pages.view(visit, r)
+				check(t, err)
+				render(visit, name, "request", view)
+				view.Alert, view.Note = "changed", "</textarea>"
+				render(visit, name+" again", "request", view)
+				view.Alert = "noteTooLong"
+				render(visit, name+" too long", "request", view)
+			}
+		}
+		for _, who := range []approvals.PersonID{"ann", "min"} {
+			view, err := w.pages.inboxOf(v(who, approvals.LevelSession))
+			check(t, err)
+			render(v(who, approvals.LevelSession), "inbox of "+string(who), "inbox", view)
+		}
+		render(v("ann", approvals.LevelSession), "empty inbox", "inbox", &inboxView{})
+		for _, sends := range []bool{true, false} {
+			render(v("", 0), "invited", "invited", invitedView{"/i/x", sends})
+			for _, known := range []bool{true, false} {
+				render(v("", 0), "signin", "signin", signinView{"/signin", "/", known, sends, known})
+			}
+			for _, problem := range []string{"", "code.wrong", "code.shape", "code.over", "code.spent"} {
+				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3})
+			}
+		}
+		render(v("", 0), "landing", "landing", landingView{"/r/x", "K7-42", "14:32 CET"})
+		for _, p := range problems {
+			for _, who := range []approvals.PersonID{"", "ann"} {
+				render(v(who, 1), p.text, "problem", problemView{Text: p.text, Again: "/", Switch: "/"})
+			}
+		}
+		render(v("", 0), "internal", "problem", problemView{Text: "internal"})
+	}
+	return out
+}
+
+func parsed(t testing.TB, at, body string) *page {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(body))
+	check(t, err)
+	return &page{t, http.StatusOK, nil, body, at, doc}
+}
+
+var unfilled = regexp.MustCompile(`%!|%\[|%[sd]|&lt;no value|<no value|\bnil\b`)
+
+// Every page, in every state and language, comes out whole.
+func TestEveryScreen(t *testing.T) {
+	w := newWorld(t, false)
+	ids := regexp.MustCompile(` id="([^"]+)"`)
+	for _, p := range w.screens() {
+		if bad := unfilled.FindString(bodyOf(p.body)); bad != "" {
+			t.Errorf("%s: %q", p.at, bad)
+		}
+		if n := len(p.all("h1")); n != 1 {
+			t.Errorf("%s: %d headings", p.at, n)
+		}
+		if titles := p.all("title"); len(titles) != 1 || strings.TrimSpace(textOf(titles[0])) == "" {
+			t.Errorf("%s: no title", p.at)
+		}
+		seen := map[string]bool{}
+		for _, id := range ids.FindAllStringSubmatch(p.body, -1) {
+			if seen[id[1]] {
+				t.Errorf("%s: id %s twice", p.at, id[1])
+			}
+			seen[id[1]] = true
+		}
+		for _, f := range p.all("form") {
+			if attr(f, "method") != "post" || !strings.HasPrefix(attr(f, "action"), "/") {
+				t.Errorf("%s: form %s %s", p.at, attr(f, "method"), attr(f, "action"))
+			}
+		}
+	}
+}
+
+// bodyOf leaves out the texts that the layout hands to script with their placeholders.
+func bodyOf(s string) string {
+	_, after, _ := strings.Cut(s, `<a class="skip"`)
+	return after
+}
+
+var evidence = regexp.MustCompile(`(?s)<details class="evidence">.*?</details>`)
+
+// Whatever a disclosure says is on the page: each label and each text.
+func TestEveryFactIsOnThePage(t *testing.T) {
+	w := newWorld(t, false)
+	for name, r := range w.fixtures() {
+		for _, lang := range []string{"en", "ko"} {
+			p, err := w.people.Person(t.Context(), r.Subject)
+			check(t, err)
+			req := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+			v := &visit{Request: req, h: w.pages, lang: lang, who: &session{Person: p.ID, person: p, Level: approvals.LevelSession}}
+			view, err := w.pages.view(v, r)
+			check(t, err)
+			out, err := w.pages.pages.fragment("request-main", v, view)
+			check(t, err)
+			page := parsed(t, name, evidence.ReplaceAllString(string(out), "")) // whose bytes hold every fact anyway
+			shown, err := w.desk.Show(r, lang)
+			check(t, err)
+			for _, f := range shown.Facts {
+				if !strings.Contains(textOf(page.doc), f.Text) {
+					t.Errorf("%s in %s: no %q", name, lang, f.Text)
+				}
+				if f.Role == approvals.RoleFact && !strings.Contains(textOf(page.doc), f.Label) {
+					t.Errorf("%s in %s: no label %q", name, lang, f.Label)
+				}
+			}
+			if r.StateAt(w.clock()) == approvals.Pending && w.clock().Before(r.DecideBy) && !strings.Contains(textOf(page.doc), shown.Button) {
+				t.Errorf("%s in %s: no button %q", name, lang, shown.Button)
+			}
+		}
+	}
+}
+
+func TestResultsSpeak(t *testing.T) {
+	tests := []struct{ name, en, ko string }{
+		{"approved", "Already approved on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 승인했어요."},
+		{"denied", "Already denied on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 거절했어요."},
+		{"cancelled", "Withdrawn. Nothing for you to do.", "취소된 요청이에요. 할 일이 없어요."},
+		{"withdrawn", "You took it back.", "승인을 취소했어요."},
+		{"failed", "We could not reach you in time.", "제때 알려 드리지 못했어요."},
+		{"late", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
+		{"expired", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
+		{"lapsed", "Approved, but the agent did not collect it in time.", "승인했지만 에이전트가 제때 가져가지 않았어요."},
+	}
+	w := newWorld(t, false)
+	screens := map[string]*page{}
+	for _, p := range w.screens() {
+		screens[p.at] = p
+	}
+	for _, tt := range tests {
+		for lang, words := range map[string]string{"en": tt.en, "ko": tt.ko} {
+			screens[fmt.Sprintf("%s of ann in %s", tt.name, lang)].want(http.StatusOK, words)
+		}
+	}
+}
+
+func TestMoment(t *testing.T) {
+	at := time.Date(2026, 3, 2, 23, 30, 0, 0, time.UTC)
+	for _, tt := range []struct{ zone, lang, want string }{
+		{"Europe/Berlin", "en", "3 Mar 00:30 CET"}, {"Asia/Seoul", "ko", "3월 3일 08:30 KST"}, {"UTC", "en", "23:30 UTC"},
+		{"Asia/Dubai", "en", "3 Mar 03:30 UTC+04"}, {"nowhere", "en", "23:30 UTC"},
+	} {
+		if got := moment(at, start, tt.zone, tt.lang); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.zone, got, tt.want)
+		}
+	}
+}
+
+func TestRemaining(t *testing.T) {
+	for _, tt := range []struct {
+		seconds int
+		en, ko  string
+	}{
+		{0, "0 s", "0초"}, {59, "59 s", "59초"}, {60, "1 min", "1분"}, {250, "4 min 10 s", "4분 10초"},
+		{3600, "1 h", "1시간"}, {3661, "1 h 1 min", "1시간 1분"}, {7 * 86400, "7 d", "7일"}, {90061, "1 d 1 h", "1일 1시간"},
+	} {
+		if en, ko := remaining("en", tt.seconds), remaining("ko", tt.seconds); en != tt.en || ko != tt.ko {
+			t.Errorf("%d: %q %q, want %q %q", tt.seconds, en, ko, tt.en, tt.ko)
+		}
+	}
+}
