@@ -68,7 +68,7 @@ func (b *Bus) read(ctx context.Context, c consumer) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, messages.Drain) // Stop would throw prefetched messages away unacknowledged
+	stop := context.AfterFunc(ctx, func() { b.end(messages) })
 	defer stop()
 	slots := make(chan struct{}, c.workers)
 	var running sync.WaitGroup
@@ -103,6 +103,16 @@ func (b *Bus) subscribe(ctx context.Context, c consumer) (jetstream.MessagesCont
 	// More than the workers can take would wait in our memory while AckWait runs, and be delivered twice.
 	return con.Messages(jetstream.PullMaxMessages(c.workers), jetstream.PullExpiry(4*time.Second),
 		jetstream.PullHeartbeat(time.Second))
+}
+
+// end lets what was prefetched be worked off: Stop would throw it away unacknowledged, and the next process would wait
+// for AckWait. Without a connection there is nobody to acknowledge to, and Drain would wait for an answer.
+func (b *Bus) end(messages jetstream.MessagesContext) {
+	if b.conn.IsConnected() {
+		messages.Drain()
+	} else {
+		messages.Stop()
+	}
 }
 
 // deliver runs the handler and answers for it. ctx outlives the consumer, so that what has begun can end.

@@ -54,19 +54,17 @@ func start(dir string, log *slog.Logger) (*server.Server, error) {
 
 // ready waits for the server, or for the message with which it gives up: Start itself returns nothing.
 func ready(srv *server.Server, fatal <-chan error) error {
-	up := make(chan bool, 1)
-	go func() { up <- srv.ReadyForConnections(startTime) }()
-	select {
-	case err := <-fatal:
-		srv.Shutdown() // ReadyForConnections then returns
-		<-up
-		return err
-	case ok := <-up:
-		if !ok {
-			return fmt.Errorf("start bus: not ready after %s", startTime)
+	for end := time.Now().Add(startTime); time.Now().Before(end); {
+		select {
+		case err := <-fatal:
+			return err
+		default:
 		}
-		return nil
+		if srv.ReadyForConnections(50 * time.Millisecond) {
+			return nil
+		}
 	}
+	return fmt.Errorf("start bus: not ready after %s", startTime)
 }
 
 // logBridge brings the server's log lines into ours. Notices are details of a part that nobody installed on purpose.

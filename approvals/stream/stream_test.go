@@ -48,7 +48,15 @@ func embedded(t testing.TB) *Bus {
 // external starts a NATS server on a random loopback port and returns its URL.
 func external(t testing.TB) string {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+	port := freePort(t)
+	serve(t, port)
+	return fmt.Sprintf("nats://127.0.0.1:%d", port)
+}
+
+// serve starts a NATS server with an empty folder and returns what stops it.
+func serve(t testing.TB, port int) (stop func()) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +65,12 @@ func external(t testing.TB) string {
 	if !s.ReadyForConnections(patience) {
 		t.Fatal("NATS server is not ready")
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	return s.ClientURL()
+	t.Cleanup(stop)
+	return stop
 }
 
 // runs starts one of the loops and returns what stops it; it is stopped when the test ends at the latest.
@@ -97,11 +106,14 @@ type memory struct {
 	mu     sync.Mutex
 	events []approvals.Event
 	sent   map[uint64]bool
+	seq    uint64
 	empty  chan struct{}
+	done   func()
 }
 
 func outbox(n int) *memory {
 	m := &memory{sent: map[uint64]bool{}, empty: make(chan struct{})}
+	m.done = sync.OnceFunc(func() { close(m.empty) })
 	m.add(n)
 	return m
 }
@@ -110,8 +122,8 @@ func (m *memory) add(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for range n {
-		seq := uint64(len(m.events) + 1)
-		m.events = append(m.events, approvals.Event{V: 1, Seq: seq, N: seq, Request: "r", Kind: "pending"})
+		m.seq++
+		m.events = append(m.events, approvals.Event{V: 1, Seq: m.seq, N: m.seq, Request: "r", Kind: "pending"})
 	}
 }
 
@@ -135,7 +147,7 @@ func (m *memory) Sent(_ context.Context, seqs ...uint64) error {
 	}
 	m.events = slices.DeleteFunc(m.events, func(e approvals.Event) bool { return m.sent[e.Seq] })
 	if len(m.events) == 0 {
-		close(m.empty)
+		m.done()
 	}
 	return nil
 }
@@ -208,7 +220,7 @@ func TestStartOnBrokenFolder(t *testing.T) {
 		}
 		return err
 	})
-	b = opened(t, Config{Dir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	b = opened(t, Config{Dir: dir})
 	if err := b.Send(t.Context(), "phone", "k", "id2", time.Time{}, nil); err != nil {
 		t.Fatal(err)
 	}
