@@ -63,8 +63,8 @@ func askedScope(text string, agent *approvals.Agent) ([]string, error) {
 	return tokens, nil
 }
 
-// audiencesOf lists what resource (RFC 8707) and audience (as published SDKs have it) name. One SDK writes the word None
-// when it means nothing.
+// audiencesOf lists what resource (RFC 8707) and audience (as published SDKs have it) name. One SDK writes the word
+// None when it means nothing.
 func audiencesOf(form *params) (list []string) {
 	for _, s := range append(form.all("resource"), form.get("audience")) {
 		if s != "" && s != "None" && !slices.Contains(list, s) {
@@ -165,13 +165,15 @@ func askedBinding(text string) (string, error) {
 	switch {
 	case utf8.RuneCountInString(text) > maxBinding:
 		return "", refuse("invalid_binding_message", "The binding_message is longer than 128 characters.")
-	case approvals.Visible(text) != text, strings.ContainsFunc(text, unfitRune), strings.TrimSpace(text) == "" && text != "":
+	case approvals.Visible(text) != text, strings.ContainsFunc(text, unfitRune), onlySpaces(text):
 		return "", refuse("invalid_binding_message", "The binding_message holds characters that are not allowed.")
 	case link.MatchString(text):
 		return "", refuse("invalid_binding_message", "The binding_message must not look like a link.")
 	}
 	return text, nil
 }
+
+func onlySpaces(text string) bool { return text != "" && strings.Trim(text, " ") == "" }
 
 func unfitRune(c rune) bool {
 	if c == ' ' || unicode.In(c, unicode.L, unicode.M, unicode.Nd, unicode.Sc) {

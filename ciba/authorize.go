@@ -162,7 +162,8 @@ func (a *asking) open() ([]byte, error) {
 	var body []byte
 	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
 		a.id = r.ID
-		body, err = json.Marshal(acknowledgement{string(r.ID) + "." + secret, int(r.ExpiresAt.Sub(r.CreatedAt) / time.Second), interval})
+		life := int(r.ExpiresAt.Sub(r.CreatedAt) / time.Second)
+		body, err = json.Marshal(acknowledgement{string(r.ID) + "." + secret, life, interval})
 		if err != nil || a.once == nil {
 			return nil, err
 		}

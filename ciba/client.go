@@ -38,7 +38,7 @@ type Client struct {
 	GrantTypes   []string `json:"grant_types"`
 	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
 	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
-	PollHold     *int     `json:"poll_hold_seconds,omitempty"` // how long a poll without Prefer is held; absent: our default
+	PollHold     *int     `json:"poll_hold_seconds,omitempty"` // for polls without Prefer; absent: our default
 }
 
 // Secret is the keyed hash of a client secret.
@@ -98,8 +98,11 @@ func SetSecret(a *approvals.Agent, root *keys.Root, secret string, oldUntil time
 	return c.Keep(a)
 }
 
+// invisible is anything but %x21-7E.
+func invisible(c rune) bool { return c < 0x21 || c > 0x7e }
+
 func checkSecret(secret string) error {
-	if secret == "" || len(secret) > 256 || strings.ContainsFunc(secret, func(c rune) bool { return c < 0x21 || c > 0x7e }) {
+	if secret == "" || len(secret) > 256 || strings.ContainsFunc(secret, invisible) {
 		return &approvals.FieldError{Field: "client_secret", Rule: "must have 1 to 256 visible ASCII characters"}
 	}
 	return nil
@@ -155,10 +158,12 @@ func (m Metadata) validate(types approvals.Types) error {
 		ok          bool
 		field, rule string
 	}{
-		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method", "must be client_secret_basic or client_secret_post"},
+		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method",
+			"must be client_secret_basic or client_secret_post"},
 		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
 		{!m.UserCode, "backchannel_user_code_parameter", "must be false"},
-		{m.RequestAlg == "", "backchannel_authentication_request_signing_alg", "must be absent: signed requests are not accepted"},
+		{m.RequestAlg == "", "backchannel_authentication_request_signing_alg",
+			"must be absent: signed requests are not accepted"},
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
 		{m.BindingCode == "compare", "binding_code", "must be compare"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
@@ -173,14 +178,15 @@ func (m Metadata) validate(types approvals.Types) error {
 	}
 	for i, name := range m.Types {
 		if _, known := types[name]; !known {
-			return &approvals.FieldError{Field: fmt.Sprintf("authorization_details_types[%d]", i), Rule: "must be a type that this server knows"}
+			field := fmt.Sprintf("authorization_details_types[%d]", i)
+			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
 	return nil
 }
 
 func badAudience(s string) bool {
-	return s == "" || len(s) > 512 || strings.ContainsFunc(s, func(c rune) bool { return c < 0x21 || c > 0x7e })
+	return s == "" || len(s) > 512 || strings.ContainsFunc(s, invisible)
 }
 
 // Agent makes the record of a client. A client_secret is kept as its keyed hash; without one the caller uses

@@ -1,5 +1,5 @@
-// Package ciba is the agents' door: OpenID Connect Client-Initiated Backchannel Authentication (CIBA Core 1.0), poll mode,
-// with rich authorization requests (RFC 9396).
+// Package ciba is the agents' door: OpenID Connect Client-Initiated Backchannel Authentication (CIBA Core 1.0), poll
+// mode, with rich authorization requests (RFC 9396).
 //
 //	endpoint                                       file            specification
 //	POST /bc-authorize                             authorize.go    CIBA 7, 13

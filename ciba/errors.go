@@ -33,16 +33,27 @@ func refuse(code, text string) *fault {
 	return &fault{status: http.StatusBadRequest, code: code, text: text}
 }
 
+// after is the same fault with a Retry-After.
+func (f *fault) after(seconds int) *fault {
+	later := *f
+	later.retry = seconds
+	return &later
+}
+
 func badRequest(text string) *fault { return refuse("invalid_request", text) }
+
+const noClient = "Client authentication failed."
 
 // Faults that more than one file gives.
 var (
-	errClient       = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: "Client authentication failed."}
-	errClientBasic  = &fault{status: http.StatusUnauthorized, code: errClient.code, text: errClient.text, challenge: true}
+	errClient       = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient}
+	errClientBasic  = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient, challenge: true}
 	errUnknownUser  = refuse("unknown_user_id", "The hint does not name one active person.")
 	errUnauthorized = refuse("unauthorized_client", "The client is not registered for the CIBA grant.")
 	errGrant        = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
 	errUsed         = refuse("invalid_grant", "The auth_req_id has been used.")
+	errPending      = refuse("authorization_pending", "The person has not answered yet.")
+	errSlowDown     = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
 	errKeyReused    = badRequest("The Idempotency-Key was used with another request.")
 	errUnknown      = &fault{status: http.StatusInternalServerError, code: "server_error"}
 	errUnavailable  = &fault{status: http.StatusServiceUnavailable, code: "server_error",
@@ -63,7 +74,7 @@ var table = []struct {
 	{approvals.ErrWithdrawn, refuse("access_denied", "The request was withdrawn.")},
 	{approvals.ErrFailed, refuse("transaction_failed", "The person could not be reached.")},
 	{approvals.ErrExpired, refuse("expired_token", "Nobody answered and collected in time.")},
-	{approvals.ErrPending, refuse("authorization_pending", "The person has not answered yet.")},
+	{approvals.ErrPending, errPending},
 }
 
 // faultOf never says more than the table; an error that is not in it is a 500 without words (REQ-177).

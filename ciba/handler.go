@@ -107,7 +107,6 @@ type call struct {
 	*caller
 	id     approvals.ID // of the request it is about
 	secret string
-	waited bool // it has been held
 }
 
 // post serves an endpoint of the back channel: one answer in JSON that nobody may store, and one log line.
@@ -166,8 +165,8 @@ func (h *Handler) logCall(name string, c *call, f *fault, err error) {
 		code = f.code
 	}
 	switch {
-	case f == nil && name == "status", code == "authorization_pending", code == "slow_down":
-		level = slog.LevelDebug
+	case f == nil && name == "status", code == errPending.code, code == errSlowDown.code, c.r.Context().Err() != nil:
+		level = slog.LevelDebug // nothing new, or nobody there to hear it
 	case f != nil && f.status >= 500:
 		level = slog.LevelError
 	}

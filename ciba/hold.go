@@ -16,8 +16,8 @@ const politeHold = 3 * time.Second
 const writeSpare = 10 * time.Second
 
 // holdFor says how long a poll waits for the decision: as long as Prefer: wait=n says, at most 25 s (RFC 7240 section
-// 4.3, REQ-191); without Prefer, as the client is registered, or 3 s if it has polled a moment ago. The first poll of an
-// ordinary client is answered at once.
+// 4.3, REQ-191); without Prefer, as the client is registered, or 3 s if it has polled a moment ago. The first poll of
+// an ordinary client is answered at once.
 func (h *Handler) holdFor(c *call, t turn) time.Duration {
 	if n, ok := preferWait(c.r.Header["Prefer"]); ok {
 		return time.Duration(min(n, maxPollHold)) * time.Second
@@ -89,8 +89,8 @@ func (h *Handler) last(c *call) (*approvals.Request, error) {
 	return r, err
 }
 
-// extend moves the connection's write deadline behind the hold. Deadlines are in the kernel's time, not in ours. The read
-// deadline stays alone: setting it once the body has been read would end the call.
+// extend moves the connection's write deadline behind the hold. Deadlines are in the kernel's time, not in ours. The
+// read deadline stays alone: setting it once the body has been read would end the call.
 func (h *Handler) extend(w http.ResponseWriter, wait time.Duration) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeSpare)) // not every writer can
 }

@@ -61,7 +61,8 @@ func (h *Handler) onceOf(c *call, kind string, life time.Duration) (*once, error
 
 // put is the write that keeps an answer, together with what it answers. It fails if the key is taken.
 func (o *once) put(answer []byte) approvals.Write {
-	value, _ := json.Marshal(keptAnswer{V: 1, Body: o.body, Sealed: o.root.Seal(o.purpose(), answer)}) // bytes: cannot fail
+	sealed := o.root.Seal(o.purpose(), answer)
+	value, _ := json.Marshal(keptAnswer{V: 1, Body: o.body, Sealed: sealed}) // a number and bytes: cannot fail
 	return approvals.PutNew(o.kind, o.name, value, o.until)
 }
 

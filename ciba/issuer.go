@@ -134,7 +134,8 @@ func (i *issuer) about(r *approvals.Request, d *approvals.Decision, at time.Time
 	return a
 }
 
-func (i *issuer) accessToken(key *signingKey, common about, r *approvals.Request, d *approvals.Decision, g grant) (string, error) {
+func (i *issuer) accessToken(key *signingKey, common about, r *approvals.Request, d *approvals.Decision,
+	g grant) (string, error) {
 	shown, err := shownTo(r, d)
 	if err != nil {
 		return "", err

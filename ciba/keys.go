@@ -81,8 +81,8 @@ type signingKey struct {
 
 // NewKeyring reads the signing keys, or makes the first one and its successor. fresh is as in
 // [approvals.NewDirectory].
-func NewKeyring(ctx context.Context, records approvals.Records, root *keys.Root, hub *approvals.Hub, fresh time.Duration,
-	now func() time.Time, log *slog.Logger) (*Keyring, error) {
+func NewKeyring(ctx context.Context, records approvals.Records, root *keys.Root, hub *approvals.Hub,
+	fresh time.Duration, now func() time.Time, log *slog.Logger) (*Keyring, error) {
 	k := &Keyring{records: records, root: root, hub: hub, fresh: fresh, now: now, log: log}
 	err := k.load(ctx)
 	if errors.Is(err, approvals.ErrNotFound) {

@@ -19,7 +19,7 @@ type discovery struct {
 	Backchannel         string   `json:"backchannel_authentication_endpoint"`
 	Token               string   `json:"token_endpoint"`
 	JWKS                string   `json:"jwks_uri"`
-	Status              string   `json:"assent_status_endpoint"` // ours, named so that nobody else will mean something by it
+	Status              string   `json:"assent_status_endpoint"` // ours: no standard names these
 	Cancel              string   `json:"assent_cancel_endpoint"`
 	ResponseTypes       []string `json:"response_types_supported"` // none: there is no browser grant (REQ-014)
 	GrantTypes          []string `json:"grant_types_supported"`

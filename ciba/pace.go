@@ -56,7 +56,8 @@ func (p *pace) shard(id approvals.ID) *paceShard {
 }
 
 // arrive marks a poll. The first one is free; one that comes too early raises the interval for good and moves the mark
-// all the same, so that hammering never succeeds by accident. One that comes in time replaces a poll that is still held.
+// all the same, so that hammering never succeeds by accident. One that comes in time replaces a poll that is still
+// held.
 func (p *pace) arrive(id approvals.ID, at, until time.Time) turn {
 	s := p.shard(id)
 	s.mu.Lock()

@@ -128,7 +128,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return b, bodyFault(err)
 }
 
-var errTooLarge = &fault{status: http.StatusRequestEntityTooLarge, code: "invalid_request", text: "The body is larger than 64 KiB."}
+var errTooLarge = &fault{status: http.StatusRequestEntityTooLarge, code: "invalid_request",
+	text: "The body is larger than 64 KiB."}
 
 func bodyFault(err error) error {
 	var tooLarge *http.MaxBytesError
@@ -222,7 +223,8 @@ func parseJSON(body []byte) (*params, error) {
 // credentials are the parameters that prove who the client is; everything else says what it wants.
 var credentials = []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
-// wants lists names and values in a fixed order, without credentials: the content of the request, whatever its encoding.
+// wants lists names and values in a fixed order, without credentials: the content of the request, whatever its
+// encoding.
 func (p *params) wants() []string {
 	var list []param
 	for _, e := range p.list {

@@ -19,7 +19,7 @@ import (
 
 	"assent/approvals"
 	"assent/approvals/keys"
-	"assent/store"
+	"assent/store/bolt"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 type service struct {
 	t testing.TB
 	*Handler
-	store store.Store
+	store *bolt.Store
 }
 
 type option func(*Parts)
@@ -41,7 +41,7 @@ type option func(*Parts)
 // sharedStore is how a handler is set up when other processes write to the same store.
 func sharedStore(p *Parts) {
 	p.Fresh = time.Second
-	p.Desk = approvals.NewDesk(approvals.DeskParts{Store: p.Records.(store.Store), Records: p.Records, Directory: p.Directory,
+	p.Desk = approvals.NewDesk(approvals.DeskParts{Store: p.Records.(*bolt.Store), Records: p.Records, Directory: p.Directory,
 		Hub: p.Hub, Hash: func(s string) []byte { return p.Root.MAC(keys.LabelHandle, s) }, Now: p.Now, Log: p.Log, Fresh: p.Fresh})
 }
 
@@ -49,9 +49,14 @@ func (s *service) hash(secret string) []byte { return s.Root.MAC(keys.LabelHandl
 
 func newService(t testing.TB, options ...option) *service {
 	t.Helper()
-	ctx := context.Background()
-	st, err := store.Open(ctx, "bolt:"+filepath.Join(t.TempDir(), "assent.db"), time.Now)
+	st, err := bolt.Open(filepath.Join(t.TempDir(), "assent.db"), bolt.Options{})
 	must(t, err)
+	return newServiceOn(t, st, options...)
+}
+
+func newServiceOn(t testing.TB, st *bolt.Store, options ...option) *service {
+	t.Helper()
+	ctx := context.Background()
 	t.Cleanup(func() { must(t, st.Close()) })
 	root, err := keys.New(bytes.Repeat([]byte{7}, keys.Size))
 	must(t, err)
@@ -265,7 +270,7 @@ func (s *service) verify(t testing.TB, token string) (jose.Header, map[string]an
 	published := s.get("/.well-known/jwks.json")
 	var set jose.JSONWebKeySet
 	must(t, json.Unmarshal([]byte(published.raw), &set))
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	must(t, err)
 	payload, err := parsed.Verify(set)
 	must(t, err)
@@ -300,7 +305,7 @@ func stored(t testing.TB, r *approvals.Request) string {
 func verifies(s *service, token string) bool {
 	keys, err := s.Keyring.Public()
 	must(s.t, err)
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	must(s.t, err)
 	_, err = parsed.Verify(jose.JSONWebKeySet{Keys: keys})
 	return err == nil

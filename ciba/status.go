@@ -59,8 +59,8 @@ func stamp(t time.Time) string {
 
 var errEnded = refuse("invalid_grant", "The request has ended and cannot be withdrawn.")
 
-// cancel answers POST /requests/cancel: the agent withdraws what it asked, as long as nothing has been redeemed. Doing so
-// twice is no fault.
+// cancel answers POST /requests/cancel: the agent withdraws what it asked, as long as nothing has been redeemed. Doing
+// so twice is no fault.
 func (h *Handler) cancel(c *call) ([]byte, error) {
 	if err := h.readCall(c, false); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package ciba
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 
 	"assent/approvals"
@@ -165,27 +164,18 @@ func (h *Handler) stillGood(c *call, r *approvals.Request) error {
 func (h *Handler) pending(c *call, r *approvals.Request) ([]byte, error) {
 	turn := h.pace.arrive(r.ID, c.at, r.ExpiresAt)
 	if turn.early {
-		return nil, slowDown(turn.seconds)
+		return nil, errSlowDown.after(turn.seconds) // always the wait that will really be enforced (REQ-187)
 	}
 	wait := h.holdFor(c, turn)
 	if wait <= 0 {
-		return nil, notYet(turn.seconds)
+		return nil, errPending.after(turn.seconds)
 	}
 	decided, err := h.hold(c, r, wait)
 	if err != nil {
 		return nil, err
 	}
 	if decided == nil {
-		return nil, notYet(turn.seconds)
+		return nil, errPending.after(turn.seconds)
 	}
 	return h.judge(c, decided)
-}
-
-func notYet(seconds int) *fault {
-	return &fault{status: http.StatusBadRequest, code: "authorization_pending", text: "The person has not answered yet.", retry: seconds}
-}
-
-// slowDown always says the wait that will really be enforced (REQ-187).
-func slowDown(seconds int) *fault {
-	return &fault{status: http.StatusBadRequest, code: "slow_down", text: "The last poll was too recent. Wait as Retry-After says.", retry: seconds}
 }

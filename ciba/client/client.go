@@ -154,7 +154,8 @@ func optional(form url.Values, name, value string) {
 // Poll asks once, and lets the server hold the question for at most the given time.
 func (c *Client) Poll(ctx context.Context, w *Waiting, hold time.Duration) (*Token, error) {
 	form := url.Values{"grant_type": {grantCIBA}, "auth_req_id": {w.Handle}}
-	header := http.Header{"Prefer": {"wait=" + strconv.Itoa(int(hold/time.Second))}, "Idempotency-Key": {pollKey(w.Handle)}}
+	header := http.Header{"Idempotency-Key": {pollKey(w.Handle)}}
+	header.Set("Prefer", "wait="+strconv.Itoa(int(hold/time.Second)))
 	token := &Token{}
 	if err := c.post(ctx, c.server.Token, form, header, hold+callTime, token); err != nil {
 		return nil, err
@@ -206,7 +207,8 @@ func (c *Client) get(ctx context.Context, address string, out any) error {
 }
 
 // post sends a form with the client's credentials.
-func (c *Client) post(ctx context.Context, address string, form url.Values, header http.Header, limit time.Duration, out any) error {
+func (c *Client) post(ctx context.Context, address string, form url.Values, header http.Header, limit time.Duration,
+	out any) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	form.Set("client_id", c.config.ID)

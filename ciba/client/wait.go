@@ -18,8 +18,8 @@ const (
 const slower = 5 * time.Second
 
 // Wait polls until the request ends, and returns the token or why there is none: [ErrDenied], [ErrExpired],
-// [ErrUnreachable], [ErrWithdrawn], [ErrGone], the context's error, or another refusal of the server. It lets the server hold
-// its polls, keeps the interval, and rides out lost connections and restarts. w learns a raised interval.
+// [ErrUnreachable], [ErrWithdrawn], [ErrGone], the context's error, or another refusal of the server. It lets the
+// server hold its polls, keeps the interval, and rides out lost connections and restarts. w learns a raised interval.
 func (c *Client) Wait(ctx context.Context, w *Waiting) (*Token, error) {
 	pause := firstPause
 	for {
