@@ -259,7 +259,7 @@ func TestLadder(t *testing.T) {
 			[]string{"phone failed", "mail failed"}, approvals.Failed},
 		{"first is busy", [2]channeltest.Mood{channeltest.Busy, channeltest.Accept},
 			[]string{"phone failed", "phone failed", "phone failed", "phone failed", "mail accepted", "mail accepted",
-				"mail retracted"}, approvals.Expired},
+				"phone failed", "mail retracted"}, approvals.Expired},
 		{"both are busy for the whole life", [2]channeltest.Mood{channeltest.Busy, channeltest.Busy}, nil, approvals.Failed},
 	}
 	for _, tt := range tests {

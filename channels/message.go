@@ -43,28 +43,31 @@ func (m Message) LogValue() slog.Value {
 
 // phrases are the texts of one language: ux.md 2.1, detail level "minimal".
 type phrases struct {
-	title, request, reminder, closed, codeTitle, code string
-	day                                               string // layout of a time on another day
+	title, request, reminder, reminderBy, closed, codeTitle, code string
+
+	day string // layout of a time on another day
 }
 
 var texts = map[string]phrases{
 	approvals.English: {
-		title:     "Approval request from %s",
-		request:   "%s · decide by %s",
-		reminder:  "Still waiting: %s, %d min left",
-		closed:    "%s is closed. Nothing to do.",
-		codeTitle: "Sign-in code",
-		code:      "Your code: %s. Never share it; our staff never ask.",
-		day:       "2 Jan 15:04",
+		title:      "Approval request from %s",
+		request:    "%s · decide by %s",
+		reminder:   "Still waiting: %s, %d min left",
+		reminderBy: "Still waiting: %s, decide by %s",
+		closed:     "%s is closed. Nothing to do.",
+		codeTitle:  "Sign-in code",
+		code:       "Your code: %s. Never share it; our staff never ask.",
+		day:        "2 Jan 15:04",
 	},
 	approvals.Korean: {
-		title:     "%s의 승인 요청",
-		request:   "%s · %s까지 결정해 주세요",
-		reminder:  "아직 기다리고 있어요: %s, %d분 남았어요",
-		closed:    "%s 처리가 끝났어요. 할 일이 없어요.",
-		codeTitle: "로그인 인증번호",
-		code:      "인증번호 %s\n아무에게도 알려주지 마세요.",
-		day:       "1월 2일 15:04",
+		title:      "%s의 승인 요청",
+		request:    "%s · %s까지 결정해 주세요",
+		reminder:   "아직 기다리고 있어요: %s, %d분 남았어요",
+		reminderBy: "아직 기다리고 있어요: %s, %s까지 결정해 주세요",
+		closed:     "%s 처리가 끝났어요. 할 일이 없어요.",
+		codeTitle:  "로그인 인증번호",
+		code:       "인증번호 %s\n아무에게도 알려주지 마세요.",
+		day:        "1월 2일 15:04",
 	},
 }
 
@@ -87,12 +90,21 @@ func requestMessage(root *keys.Root, pagesURL string, r *approvals.Request, n Ne
 		m.Text = fmt.Sprintf(say.closed, m.Ref)
 		return m
 	case KindReminder:
-		m.Text = fmt.Sprintf(say.reminder, m.Ref, int(math.Ceil(r.DecideBy.Sub(now).Minutes())))
+		m.Text = say.remind(m.Ref, r, now)
 	default:
 		m.Text = fmt.Sprintf(say.request, m.Ref, clock(r.DecideBy, now, r.Zone, say.day))
 	}
 	m.URL = pagesURL + "/r/" + handle(root, r.ID, n.Channel, n.Attempt)
 	return m
+}
+
+// remind says what is left: minutes as long as people count in them, else until when.
+func (p phrases) remind(ref string, r *approvals.Request, now time.Time) string {
+	left := r.DecideBy.Sub(now)
+	if left > 90*time.Minute {
+		return fmt.Sprintf(p.reminderBy, ref, clock(r.DecideBy, now, r.Zone, p.day))
+	}
+	return fmt.Sprintf(p.reminder, ref, int(math.Ceil(left.Minutes())))
 }
 
 // codeMessage renders a one-time code.
