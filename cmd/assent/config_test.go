@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// parse runs the command line far enough to know the configuration: serve fails at --listen, after all checks.
+func parseConfig(t *testing.T, env map[string]string, args ...string) (code int, complaint string) {
+	t.Helper()
+	for name, value := range env {
+		t.Setenv(name, value)
+	}
+	var out, errOut bytes.Buffer
+	code = run(t.Context(), append([]string{"serve", "--data", filepath.Join(t.TempDir(), "d")}, args...), nil, &out, &errOut)
+	return code, errOut.String()
+}
+
+// Everything that cannot work together is refused before anything is opened.
+func TestConfigRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no issuer", nil, "--issuer is required"},
+		{"issuer without TLS", []string{"--issuer", "http://a.example"}, "--issuer must be an https URL"},
+		{"REQ-002 issuer with query", []string{"--issuer", "https://a.example/?x"}, "--issuer must be an https URL"},
+		{"fixtures without dev", []string{"--issuer", "https://a.example", "--fixtures", "x"}, "--fixtures needs --dev"},
+		{"certificate without key", []string{"--issuer", "https://a.example", "--tls-cert", "x"}, "need each other"},
+		{"dev off loopback", []string{"--dev", "--listen", "0.0.0.0:0"}, "--dev needs a loopback"},
+		{"REQ-076 plain HTTP off loopback", []string{"--issuer", "https://a.example", "--listen", "0.0.0.0:0"}, "--listen off loopback needs"},
+		{"proxy is no network", []string{"--issuer", "https://a.example", "--trusted-proxy", "10.0.0.1"}, "--trusted-proxy must be a network"},
+		{"metrics off loopback", []string{"--issuer", "https://a.example", "--admin-listen", "0.0.0.0:1"}, "--admin-listen must be a loopback"},
+		{"listen without port", []string{"--issuer", "https://a.example", "--listen", "localhost"}, "must be HOST:PORT"},
+		{"life too short", []string{"--issuer", "https://a.example", "--default-expiry", "9"}, "--default-expiry must be at least 10"},
+		{"life too long", []string{"--issuer", "https://a.example", "--max-expiry", "604801"}, "--default-expiry must be"},
+		{"no history", []string{"--issuer", "https://a.example", "--history-days", "0"}, "--history-days must be at least 1"},
+		{"pages with a path", []string{"--issuer", "https://a.example", "--pages-url", "https://a.example/x"}, "--pages-url must be an https origin"},
+		{"unknown flag", []string{"--isuer", "https://a.example"}, "unknown flag"},
+		{"unknown level", []string{"--issuer", "https://a.example", "--log-level", "loud"}, "--log-level"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if code, said := parseConfig(t, nil, tt.args...); code != exitUsage || !strings.Contains(said, tt.want) {
+				t.Errorf("code %d, said %q, want %q", code, said, tt.want)
+			}
+		})
+	}
+}
+
+// The command line wins over the environment, the environment over the file. What is refused tells which value counted.
+func TestConfigOrder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "assent.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const issuer = "issuer = \"https://a.example\"\n"
+	tests := []struct {
+		name, file string
+		env        map[string]string
+		args       []string
+		want       string
+	}{
+		{"file alone", issuer + "default-expiry = 3\n", nil, nil, "--default-expiry"},
+		{"environment over file", "issuer = \"http://from-file.example\"\n",
+			map[string]string{"ASSENT_ISSUER": "https://a.example", "ASSENT_HISTORY_DAYS": "0"}, nil, "--history-days"},
+		{"command line over environment", "", map[string]string{"ASSENT_HISTORY_DAYS": "0"},
+			[]string{"--issuer", "http://b.example", "--history-days", "1"}, "--issuer"},
+		{"unknown key", "isuer = \"https://a.example\"\n", nil, nil, "unknown key"},
+		{"resource", issuer + "[[resource]]\nuri = \"not absolute\"\n", nil, nil, "resource[0].uri"},
+		{"no TOML", "issuer: x", nil, nil, "configuration"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			write(tt.file)
+			code, said := parseConfig(t, tt.env, append([]string{"--config", file}, tt.args...)...)
+			if code != exitUsage || !strings.Contains(said, tt.want) {
+				t.Errorf("code %d, said %q, want %q", code, said, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfigDerives(t *testing.T) {
+	c := Config{Listen: "127.0.0.1:8460", Dev: true}
+	if err := c.completeURLs(); err != nil || c.Issuer != "http://localhost:8460" || c.PagesURL != "http://localhost:8460" {
+		t.Errorf("dev: %v, %q, %q", err, c.Issuer, c.PagesURL)
+	}
+	c = Config{Listen: "127.0.0.1:8460", Issuer: "https://a.example/t1/"}
+	if err := c.completeURLs(); err != nil || c.Issuer != "https://a.example/t1/" || c.PagesURL != "https://a.example" {
+		t.Errorf("path issuer: %v, %q, %q", err, c.Issuer, c.PagesURL)
+	}
+	if got := c.defaultAudience(); got != "https://a.example/t1/resource" {
+		t.Errorf("REQ-235 default audience %q", got)
+	}
+	c.Resources = []Resource{{URI: "https://bank.example/", Scopes: []ResourceScope{{"pay", "Make payments", "결제하기"}}}}
+	if got := c.defaultAudience(); got != "https://bank.example/" || c.scopes()["pay"].KO != "결제하기" {
+		t.Errorf("resource: %q, %v", got, c.scopes())
+	}
+}
+
+func TestAdminSocketPath(t *testing.T) {
+	if _, err := adminSocket("/" + strings.Repeat("x", 100)); err == nil || !strings.Contains(err.Error(), "shorter --data") {
+		t.Errorf("long path: %v", err)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, nil, &out, &out); code != exitOK || !strings.Contains(out.String(), "person invite") {
+		t.Errorf("help: %d %s", code, out.String())
+	}
+	out.Reset()
+	if code := run(t.Context(), []string{"version", "--licenses"}, nil, &out, &out); code != exitOK || !strings.Contains(out.String(), "assent ") {
+		t.Errorf("version: %d %s", code, out.String())
+	}
+}
