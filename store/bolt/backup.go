@@ -13,7 +13,8 @@ import (
 )
 
 // Backup writes a consistent copy of the file, which [Open] can open. The copy is made on the same disk first: a
-// reader that is slow to take it would otherwise keep old pages alive and could hold up every writer.
+// reader that is slow to take it would otherwise keep old pages alive and could hold up every writer. That needs as much
+// free space as the file is large.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	f, err := s.snapshot(ctx)
 	if err != nil {

@@ -20,7 +20,8 @@ const maxFaults = 20
 // from 1 on without gaps and its due step, every index row its request, every outbox row its audit record, every
 // expiring record its place in the expiry index.
 //
-// It works on a copy beside the file, so the service goes on meanwhile.
+// It works on a copy beside the file, so the service goes on meanwhile, and needs as much free space as the file is
+// large.
 func (s *Store) Check(ctx context.Context) error {
 	f, err := s.snapshot(ctx)
 	if err != nil {

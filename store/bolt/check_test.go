@@ -62,6 +62,9 @@ func TestCheck(t *testing.T) {
 			return append(indexPrefix(owner, state), id...)
 		}
 	}
+	row := func(seq uint64) func(*approvals.Request) []byte {
+		return func(*approvals.Request) []byte { return number(seq) }
+	}
 	record := func(kind, key string) func(*approvals.Request) []byte {
 		return func(*approvals.Request) []byte { return recordKey(kind, key) }
 	}
@@ -74,7 +77,8 @@ func TestCheck(t *testing.T) {
 		{"no request", remove(bucketRequests, id), "stale row of request"},
 		{"a request that is no JSON", write(bucketRequests, id, "12345678{"), "decode request"},
 		{"a request of four bytes", write(bucketRequests, id, "1234"), "row of 4 bytes"},
-		{"a request under another id", write(bucketRequests, id, "\x00\x00\x00\x00\x00\x00\x00\x02{\"id\":\"other\",\"rev\":2}"), "its JSON is of other"},
+		{"a request under another id", write(bucketRequests, id, string(number(2))+`{"id":"other","rev":2}`),
+			"its JSON is of other"},
 		{"not among the person's", remove(bucketPerson, index("ann", approvals.Pending, "")), "not in index by_person"},
 		{"not among the agent's", remove(bucketAgent, index("travel-bot", approvals.Pending, "")), "not in index by_agent"},
 		{"not among the pending", remove(bucketState, index("", approvals.Pending, "")), "not in index by_state"},
@@ -84,17 +88,19 @@ func TestCheck(t *testing.T) {
 		{"no last audit record", remove(bucketAudit, audit(2)), "audit record 2 is missing"},
 		{"an audit record too many", write(bucketAudit, audit(3), "{}"), "the audit trail more"},
 		{"an audit record under another key", write(bucketAudit, audit(2), `{"request":"x","n":2}`), "does not match its key"},
-		{"an outbox row of nothing", write(bucketOutbox, func(*approvals.Request) []byte { return number(1) }, "x"), "points at no audit record"},
-		{"an outbox row from the future", write(bucketOutbox, func(*approvals.Request) []byte { return number(99) }, "x"), "not a sequence number"},
+		{"an outbox row of nothing", write(bucketOutbox, row(1), "x"), "points at no audit record"},
+		{"an outbox row from the future", write(bucketOutbox, row(99), "x"), "not a sequence number"},
 		{"no due step", func(tx *bbolt.Tx, r *approvals.Request) error {
 			w := r.Step.Put()
 			return tx.Bucket(bucketRecords).Delete(recordKey(w.Kind, w.Key))
 		}, "due step expire is missing"},
 		{"a record of three bytes", write(bucketRecords, record("k", "2"), "abc"), "row of 3 bytes"},
 		{"a record without revision", write(bucketRecords, record("k", "2"), strings.Repeat("\x00", 16)), "has no revision"},
-		{"a record not in the expiry index", write(bucketRecords, record("k", "2"), strings.Repeat("\x01", 16)), "not in the expiry index"},
+		{"a record not in the expiry index", write(bucketRecords, record("k", "2"), strings.Repeat("\x01", 16)),
+			"not in the expiry index"},
 		{"an expiry of nothing", remove(bucketRecords, record("k", "1")), "stale row"},
-		{"an expiry of three bytes", write(bucketExpiry, func(*approvals.Request) []byte { return []byte("abc") }, ""), "row of 3 bytes"},
+		{"an expiry of three bytes", write(bucketExpiry, func(*approvals.Request) []byte { return []byte("abc") }, ""),
+			"row of 3 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

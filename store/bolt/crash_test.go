@@ -107,8 +107,10 @@ func counts(s *bolt.Store, out io.Writer) error {
 			return err
 		}
 		next := strconv.AppendUint(nil, left.Revision+1, 10)
-		err = s.Apply(ctx, approvals.Write{Record: approvals.Record{Kind: "count", Key: "left", Value: next, Revision: left.Revision}},
-			approvals.Write{Record: approvals.Record{Kind: "count", Key: "right", Value: next, Revision: left.Revision}})
+		write := func(key string) approvals.Write {
+			return approvals.Replace(approvals.Record{Kind: "count", Key: key, Revision: left.Revision}, next, time.Time{})
+		}
+		err = s.Apply(ctx, write("left"), write("right"))
 		if err != nil {
 			return err
 		}

@@ -2,8 +2,8 @@
 // one machine.
 //
 // It owns the file: its layout (layout.go), its schema number and upgrades (schema.go), copies (backup.go) and the
-// search for damage (check.go), and the one goroutine that writes to it (commit.go). Every write is durable before its caller hears of it, and concurrent writers share a
-// commit: while one is being synced, the next ones gather.
+// search for damage (check.go), and the one goroutine that writes to it (commit.go). Every write is durable before its
+// caller hears of it, and concurrent writers share a commit: while one is being synced, the next ones gather.
 //
 //	bucket      key                                              value
 //	meta        "schema"                                         the schema number, in decimal

@@ -86,7 +86,8 @@ func TestFailedCommit(t *testing.T) {
 		"twin":   func() error { return s.Apply(context.Background(), put("1")) }, // ErrConflict if the batch were good
 		"create": func() error { return s.Create(context.Background(), pending(time.Now(), "bob")) },
 		"update": func() error {
-			_, err := s.Update(context.Background(), r.ID, func(r *approvals.Request) error { return r.Deny(by("ann"), time.Now()) })
+			no := func(r *approvals.Request) error { return r.Deny(approvals.Decision{By: "ann"}, time.Now()) }
+			_, err := s.Update(context.Background(), r.ID, no)
 			return err
 		},
 	}
@@ -134,8 +135,6 @@ func TestFailedCommit(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func by(who approvals.PersonID) approvals.Decision { return approvals.Decision{By: who} }
 
 // TestContextWhileWaiting gives up while the commit is held: the caller goes, the write is still made.
 func TestContextWhileWaiting(t *testing.T) {

@@ -65,7 +65,8 @@ func TestRecordRow(t *testing.T) {
 	for _, expires := range []time.Time{{}, minExpiry, maxExpiry, time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)} {
 		want := approvals.Record{Kind: "k", Key: "a/b", Value: []byte{}, Revision: 1<<63 + 1, Expires: expires}
 		got, err := decodeRecord(recordKey("k", "a/b"), encodeRecord(want))
-		if err != nil || got.Kind != want.Kind || got.Key != want.Key || got.Revision != want.Revision || !got.Expires.Equal(expires) {
+		if err != nil || got.Kind != want.Kind || got.Key != want.Key || got.Revision != want.Revision ||
+			!got.Expires.Equal(expires) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}

@@ -16,7 +16,8 @@ const (
 )
 
 // List returns requests, newest first. It reads the index of the person, the agent or the states and no more requests
-// than it returns, unless both person and agent are given: then it reads the person's.
+// than it returns, unless both person and agent are given: then it reads the person's. States are those that are
+// stored: a request whose time is over is pending or approved here until the sweep has come by.
 func (s *Store) List(ctx context.Context, q approvals.Query) ([]*approvals.Request, error) {
 	if q.Limit == 0 {
 		q.Limit = defaultLimit

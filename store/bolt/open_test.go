@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -298,7 +299,7 @@ func TestDSN(t *testing.T) {
 			if s != nil {
 				s.Close()
 			}
-			if said := fmt.Sprint(err); (err == nil) != (tt.want == "") || !bytes.Contains([]byte(said), []byte(tt.want)) && err != nil {
+			if (err == nil) != (tt.want == "") || !strings.Contains(fmt.Sprint(err), tt.want) {
 				t.Errorf("Open: %v, want %q", err, tt.want)
 			}
 			if err != nil && s != nil {

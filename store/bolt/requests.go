@@ -147,7 +147,8 @@ func try(row []byte, change func(*approvals.Request) error) (changed, error) {
 
 // Update changes a stored request ([approvals.Store]). change usually runs here, on the revision that is stored now;
 // when somebody else commits first, it runs again inside the commit. It must not call the store.
-func (s *Store) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+func (s *Store) Update(ctx context.Context, id approvals.ID,
+	change func(r *approvals.Request) error) (*approvals.Request, error) {
 	row, err := s.row(ctx, id)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,8 @@ func recordsModel(t *testing.T, open Open) {
 		m := model{}
 		rt.Repeat(map[string]func(*rapid.T){
 			"apply": func(rt *rapid.T) {
-				writes := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) approvals.Write { return someWrite(rt, c) }), 1, 4).Draw(rt, "writes")
+				one := rapid.Custom(func(rt *rapid.T) approvals.Write { return someWrite(rt, c) })
+				writes := rapid.SliceOfN(one, 1, 4).Draw(rt, "writes")
 				next, want := m.apply(c.now(), writes)
 				if err := s.Apply(t.Context(), writes...); !errors.Is(err, want) {
 					rt.Fatalf("Apply: %v, want %v", err, want)

@@ -81,7 +81,8 @@ func stale(t *testing.T, s store.Store, c *clock) {
 	wantConflict(t, s, "make one that is there", approvals.PutNew("k", "1", []byte("x"), never))
 	wantConflict(t, s, "delete an old revision", approvals.Delete("k", "1", old.Revision))
 	wantConflict(t, s, "delete one that must be absent", approvals.Delete("k", "1", 0))
-	wantConflict(t, s, "replace one that is absent", approvals.Write{Record: approvals.Record{Kind: "k", Key: "2", Revision: 1}})
+	gone := approvals.Record{Kind: "k", Key: "2", Revision: 1}
+	wantConflict(t, s, "replace one that is absent", approvals.Replace(gone, nil, never))
 	wantConflict(t, s, "delete one that is absent", approvals.Delete("k", "2", 1))
 	apply(t, s, approvals.Delete("k", "2", approvals.AnyRevision), approvals.Delete("k", "2", 0))
 	wantRecord(t, s, "k", "1", "b")
