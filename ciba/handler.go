@@ -3,14 +3,14 @@ package ciba
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 
 	"assent/approvals"
 	"assent/approvals/keys"
@@ -37,8 +37,7 @@ type Parts struct {
 // Handler answers agents. It is safe for concurrent use.
 type Handler struct {
 	Parts
-	router  chi.Router
-	paths   []string
+	routes  map[string]http.HandlerFunc // by exact path: nothing here has parameters in its path
 	clients *clients
 	issuer  *issuer
 	pace    *pace
@@ -55,7 +54,7 @@ func New(p Parts) (*Handler, error) {
 	if p.DefaultAudience == "" {
 		return nil, errors.New("ciba: a default audience is required")
 	}
-	h := &Handler{Parts: p, router: chi.NewRouter(), clients: newClients(p.Directory, p.Root), pace: newPace(),
+	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: newClients(p.Directory, p.Root), pace: newPace(),
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	document, err := h.discovery()
@@ -81,19 +80,24 @@ func issuerPath(issuer string) (string, error) {
 		strings.ContainsAny(issuer, "?#{}* ") || u.User != nil {
 		return "", errors.New("ciba: the issuer must be an https URL without query and fragment")
 	}
-	return strings.TrimSuffix(u.EscapedPath(), "/"), nil
+	return strings.TrimSuffix(u.Path, "/"), nil
 }
 
 func (h *Handler) handle(path string, f http.HandlerFunc) {
-	h.paths = append(h.paths, path)
-	h.router.HandleFunc(path, f)
+	h.routes[path] = f
 }
 
 // Paths lists the paths that this handler answers, so that they can be mounted beside others.
-func (h *Handler) Paths() []string { return h.paths }
+func (h *Handler) Paths() []string { return slices.Sorted(maps.Keys(h.routes)) }
 
 // ServeHTTP answers one request.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.router.ServeHTTP(w, r) }
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	serve, known := h.routes[r.URL.Path]
+	if !known {
+		serve = http.NotFound
+	}
+	serve(w, r)
+}
 
 // Close sends held polls home with authorization_pending and holds no more. It does not wait.
 func (h *Handler) Close() { h.once.Do(func() { close(h.closing) }) }
