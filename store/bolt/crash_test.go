@@ -180,11 +180,15 @@ func (a *acks) read(t *testing.T, line string) {
 	}
 }
 
-// kill runs a victim on the file and kills it after a random time. A line that the kill cut off is no acknowledgement.
-func kill(t *testing.T, path string, after time.Duration) *acks {
+// kill runs a victim on the file and kills it some time after its start or, when it is to be working, after its first
+// acknowledgement. A line that the kill cut off is none.
+func kill(t *testing.T, path string, working bool, after time.Duration) *acks {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), after)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	if !working {
+		time.AfterFunc(after, cancel)
+	}
 	cmd := exec.CommandContext(ctx, os.Args[0]) // killed with SIGKILL when ctx ends
 	cmd.Env = append(os.Environ(), crashFile+"="+path)
 	var stderr strings.Builder
@@ -194,9 +198,10 @@ func kill(t *testing.T, path string, after time.Duration) *acks {
 		t.Fatal(err)
 	}
 	a := &acks{stage: map[approvals.ID]int{}, sent: map[uint64]bool{}}
-	if err := cmd.Start(); ctx.Err() != nil {
-		return a // killed before it was born
-	} else if err != nil {
+	switch err := cmd.Start(); {
+	case errors.Is(err, context.Canceled):
+		return a // its time was over before it began
+	case err != nil:
 		t.Fatal(err)
 	}
 	for in := bufio.NewReader(out); ; {
@@ -204,7 +209,9 @@ func kill(t *testing.T, path string, after time.Duration) *acks {
 		if err != nil {
 			break
 		}
-		a.read(t, line)
+		if a.read(t, line); working && a.lines == 1 {
+			time.AfterFunc(after, cancel)
+		}
 	}
 	cmd.Wait() // "signal: killed"
 	if ctx.Err() == nil || stderr.Len() > 0 {
@@ -226,11 +233,7 @@ func TestCrash(t *testing.T) {
 	all := &acks{stage: map[approvals.ID]int{}, sent: map[uint64]bool{}}
 	var lines int
 	for i := range kills {
-		after := time.Duration(rand.IntN(250)) * time.Millisecond
-		if i == 0 {
-			after = 200 * time.Millisecond // so that there is something to lose
-		}
-		a := kill(t, path, after)
+		a := kill(t, path, i%3 != 1, time.Duration(rand.IntN(200))*time.Millisecond)
 		lines += a.lines
 		all.count = max(all.count, a.count)
 		survived(t, path, a, all.count)
