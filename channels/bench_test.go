@@ -19,9 +19,6 @@ func BenchmarkDrain(b *testing.B) {
 			h.fill(b, who, b.N)
 			b.ResetTimer()
 			h.connect(b, stream.Config{Dir: filepath.Join(b.TempDir(), "jetstream")})
-			if who == "ann" {
-				await(b, h.phone, have(b.N))
-			}
 			h.settled(b)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 		})

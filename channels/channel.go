@@ -10,6 +10,9 @@ import (
 // SendTimeout is how long a provider may take to answer; after it the outcome is unknown.
 const SendTimeout = 10 * time.Second
 
+// InFlight is how many calls of one provider may run side by side.
+const InFlight = 256
+
 // leaseMargin is how much longer a claim lasts than its call, for the write of the outcome.
 const leaseMargin = 10 * time.Second
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,7 @@ func (h *house) due(t testing.TB) int {
 // timeline lists the reports of a request as "channel status".
 func (h *house) timeline(t testing.TB, id approvals.ID) (out []string) {
 	t.Helper()
-	r, err := h.desk.Request(t.Context(), id)
+	r, err := h.Store.Request(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +200,146 @@ func (h *house) everything(t *testing.T, id approvals.ID) {
 		if err := <-results; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestTwoNodes: two processes on one store work at the same requests. The second one's memory never hears of a change: its
+// hub is alone and its clock stands still. Every person gets one message, and nothing stays on a screen.
+func TestTwoNodes(t *testing.T) {
+	one := newHouse(t)
+	two := &house{Store: one.Store, clock: one.clock, hub: approvals.NewHub(), root: one.root, phone: one.phone, mail: one.mail}
+	two.build()
+	const n = 60
+	requests := make([]*approvals.Request, n)
+	for i := range requests {
+		requests[i] = one.ask(t, "ann")
+		if _, err := two.desk.Request(t.Context(), requests[i].ID); err != nil { // now it is in memory
+			t.Fatal(err)
+		}
+	}
+	both(t, func(h *house) { h.sweep(t) }, one, two)
+	if got := one.phone.Calls(); got != n {
+		t.Errorf("Send was called %d times, want %d", got, n)
+	}
+	for _, r := range requests {
+		one.deny(t, r)
+	}
+	one.clock.Advance(channels.DefaultWait)
+	both(t, func(h *house) { h.sweep(t) }, one, two)
+	if got := one.phone.Calls() + one.mail.Calls(); got != n {
+		t.Errorf("Send was called %d times, want %d: nothing after the decision", got, n)
+	}
+	if !retracted(one.phone.Items()) {
+		t.Error("messages are left on a screen")
+	}
+	for _, r := range requests {
+		if want := []string{"phone accepted", "phone retracted"}; !slices.Equal(one.timeline(t, r.ID), want) {
+			t.Errorf("timeline is %q, want %q", one.timeline(t, r.ID), want)
+		}
+	}
+	if n := one.due(t); n != 0 {
+		t.Errorf("%d steps are left, want none", n)
+	}
+}
+
+func both(t *testing.T, do func(*house), houses ...*house) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, h := range houses {
+		all.Go(func() { do(h) })
+	}
+	all.Wait()
+}
+
+// TestEventOfAnotherNode: the decision was made elsewhere, and its event arrives before any signal.
+func TestEventOfAnotherNode(t *testing.T) {
+	one := newHouse(t)
+	two := &house{Store: one.Store, clock: one.clock, hub: approvals.NewHub(), root: one.root, phone: one.phone, mail: one.mail}
+	two.build()
+	r := one.ask(t, "ann")
+	two.sweep(t)
+	one.deny(t, r)
+	events, err := one.Events(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Handle(t.Context(), events[len(events)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if !retracted(one.phone.Items()) {
+		t.Error("message is left on the screen")
+	}
+}
+
+// TestFailureReceipt: the provider took the message and reports later that it never arrived.
+func TestFailureReceipt(t *testing.T) {
+	h := newHouse(t)
+	h.connect(t, stream.Config{Dir: filepath.Join(t.TempDir(), "jetstream")})
+	r := h.ask(t, "ann")
+	await(t, h.phone, have(1))
+	h.recorded(t, r.ID, 1)
+	_, err := h.desk.Record(t.Context(), r.ID, approvals.Delivery{Channel: "phone", Attempt: 1, Status: "failed", At: h.clock.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, h.mail, have(1))
+}
+
+// recorded waits until the request has so many reports.
+func (h *house) recorded(t *testing.T, id approvals.ID, n int) {
+	t.Helper()
+	w := h.hub.Watch(string(id))
+	defer w.Close()
+	for len(h.timeline(t, id)) < n {
+		select {
+		case <-w.C:
+		case <-time.After(patience):
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// TestScheduleBringsTheNextTry: a wait of seconds ends over the bus, long before the next sweep.
+func TestScheduleBringsTheNextTry(t *testing.T) {
+	h := newHouse(t)
+	h.connect(t, stream.Config{Dir: filepath.Join(t.TempDir(), "jetstream")})
+	h.phone.Set(channeltest.Busy)
+	h.ask(t, "ann")
+	for end := time.Now().Add(patience); !h.onlySchedule(t); {
+		if time.Now().After(end) {
+			t.Fatal("no schedule")
+		}
+	}
+	h.phone.Set(channeltest.Accept)
+	h.clock.Advance(2 * time.Second) // the schedule itself runs on the server's clock
+	await(t, h.phone, have(1))
+}
+
+// onlySchedule reports whether the first job is done and another one waits for its time.
+func (h *house) onlySchedule(t *testing.T) bool {
+	t.Helper()
+	depths, err := h.Bus.(*stream.Bus).Depths(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.phone.Calls() == 1 && depths[1].Messages == 1 && depths[1].Consumers["send-phone"] == 0
+}
+
+// TestGoneAddressIsForgotten: the provider says that a device is no more.
+func TestGoneAddressIsForgotten(t *testing.T) {
+	h := newHouse(t)
+	h.phone.Set(channeltest.Gone)
+	h.ask(t, "ann")
+	h.sweep(t)
+	p, err := h.directory.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Addresses) != 1 || p.Addresses[0].Channel != "mail" {
+		t.Errorf("addresses are %v, want mail only", p.Addresses)
+	}
+	if n := len(h.mail.Items()); n != 1 {
+		t.Errorf("mail has %d messages, want 1", n)
 	}
 }
 

@@ -39,11 +39,13 @@ type Dispatcher struct {
 // maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
 const maxTurns = 20
 
-// Kinds are the kinds of events that Handle can do something with.
+// Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before.
 func Kinds() []string {
 	kinds := []string{approvals.KindDelivery}
 	for _, s := range approvals.States() {
-		kinds = append(kinds, string(s))
+		if s != approvals.Redeemed {
+			kinds = append(kinds, string(s))
+		}
 	}
 	return kinds
 }
@@ -115,8 +117,12 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 
 // overtaken reports whether somebody else changed what was planned on, so that planning again is all there is to do.
 func overtaken(err error) bool {
-	return errors.Is(err, approvals.ErrConflict) || errors.Is(err, approvals.ErrDecided) ||
-		errors.Is(err, approvals.ErrTooLate)
+	for _, e := range []error{approvals.ErrConflict, approvals.ErrDecided, approvals.ErrTooLate, approvals.ErrNotFound} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // drop forgets the step of a request that is gone. A code's step that is gone is done already.

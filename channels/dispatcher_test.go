@@ -106,8 +106,8 @@ func (h *house) connect(t testing.TB, c stream.Config) (stop func()) {
 	for _, run := range []func() error{
 		func() error { return bus.Relay(ctx, h.Store, h.hub) },
 		func() error { return bus.Consume(ctx, "dispatcher", h.Handle, channels.Kinds()...) },
-		func() error { return bus.Work(ctx, "phone", 8, h.Work) },
-		func() error { return bus.Work(ctx, "mail", 8, h.Work) },
+		func() error { return bus.Work(ctx, "phone", channels.InFlight, h.Work) },
+		func() error { return bus.Work(ctx, "mail", channels.InFlight, h.Work) },
 	} {
 		all.Go(func() {
 			if err := run(); err != nil {

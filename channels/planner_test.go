@@ -132,20 +132,25 @@ type world struct {
 // promises, restated here in other words than the planner's.
 func TestPlanKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		for range 2000 {
-			next := Plan(w.task, w.now)
-			if next.Do == Nothing {
-				w.rests()
-				return
-			}
-			if next.Do == Fail {
-				w.fails()
-			}
-			w.step(next)
+		for range 50 {
+			newWorld(t).play()
 		}
-		t.Fatalf("no end after 2000 steps; tries: %+v", w.task.Tries)
 	})
+}
+
+func (w *world) play() {
+	for range 2000 {
+		next := Plan(w.task, w.now)
+		if next.Do == Nothing {
+			w.rests()
+			return
+		}
+		if next.Do == Fail {
+			w.fails()
+		}
+		w.step(next)
+	}
+	w.t.Fatalf("no end after 2000 steps; tries: %+v", w.task.Tries)
 }
 
 func newWorld(t *rapid.T) *world {

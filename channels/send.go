@@ -26,7 +26,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	defer cancel()
 	report, err := d.Channels[next.Channel].Send(limited, t.to[next.To], m)
 	d.Log.InfoContext(ctx, "message handed over", "of", label(t.step), "channel", next.Channel, "attempt", next.Attempt,
-		"outcome", outcomeOf(err), "why", next.Reason)
+		"outcome", outcomeOf(err), "why", next.Reason, "err", err)
 	if errors.Is(err, ErrGone) {
 		d.forget(ctx, t.errand.person(), t.to[next.To])
 	}

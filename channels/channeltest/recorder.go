@@ -121,21 +121,25 @@ func (r *Recorder) Calls() int {
 	return r.calls
 }
 
-// Await returns the items as soon as they fulfil ok, or when ctx ends.
+// Await returns the items as soon as they fulfil ok, or when ctx ends. ok must not keep what it is given.
 func (r *Recorder) Await(ctx context.Context, ok func([]Item) bool) ([]Item, bool) {
 	for {
-		r.mu.Lock()
-		items, news := slices.Clone(r.items), r.news
-		r.mu.Unlock()
-		if ok(items) {
-			return items, true
+		found, news := r.check(ok)
+		if found {
+			return r.Items(), true
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return items, false
+			return r.Items(), false
 		}
 	}
+}
+
+func (r *Recorder) check(ok func([]Item) bool) (bool, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ok(r.items), r.news
 }
 
 // changed wakes whoever awaits; the caller holds mu.
