@@ -36,7 +36,8 @@ func TestApproveByLinkInDevMode(t *testing.T) {
 		t.Fatalf("state %s", got.State)
 	}
 	d := got.Decisions[0]
-	if d.By != "ann" || d.Level != approvals.LevelLink || len(d.AMR) != 0 || d.Via != "page" || d.Device != "Chrome (Android)" {
+	if d.By != "ann" || d.Level != approvals.LevelLink || len(d.AMR) != 0 || d.Via != "page" ||
+		d.Device != "Chrome (Android)" {
 		t.Errorf("decision %+v", d)
 	}
 	if d.Digest != ask.byID("disclosure-digest") || d.Disclosure != ask.byID("disclosure-canonical") {
@@ -152,7 +153,8 @@ func TestAlteredForm(t *testing.T) {
 		out.Set(field, value)
 		return out
 	}
-	b.post(f.action, change("digest", strings.Repeat("A", 43))).want(http.StatusConflict, "This request changed. Please read it again.")
+	b.post(f.action, change("digest", strings.Repeat("A", 43))).want(http.StatusConflict,
+		"This request changed. Please read it again.")
 	b.post(f.action, change("locale", "ko")).want(http.StatusConflict, "This request changed.")
 	b.post(f.action, change("token", "forged")).want(http.StatusForbidden, "This page is out of date")
 	b.post(f.action, change("amount", "1")).want(http.StatusBadRequest)
@@ -264,7 +266,8 @@ func TestLatePageOffersNo(t *testing.T) {
 	r := w.ask("ann", payment)
 	b, _ := w.openPage(r)
 	w.advance(295 * time.Second)
-	late := b.get("/requests/"+string(r.ID)).want(http.StatusOK, "Time ran out. Nothing was approved.", "You can still tell the agent no.")
+	late := b.get("/requests/"+string(r.ID)).want(http.StatusOK, "Time ran out. Nothing was approved.",
+		"You can still tell the agent no.")
 	if late.hasForm("/approve") {
 		t.Error("approve is still offered")
 	}
@@ -385,9 +388,9 @@ func TestHostileText(t *testing.T) {
 
 func TestDeviceNames(t *testing.T) {
 	for agent, want := range map[string]string{
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/148.0 Safari/537.36 Edg/148.0": "Edge (Windows)",
-		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15) AppleWebKit/605.1 Version/19.0 Safari/605.1":         "Safari (Mac)",
-		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                            "Firefox (Linux)",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/148.0 Safari/537.36 Edg/148.0": "Edge (Windows)",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15) Version/19.0 Safari/605.1":        "Safari (Mac)",
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":         "Firefox (Linux)",
 		"curl/8.0": "", "<script>": "", "": "",
 	} {
 		if got := device(agent); got != want {

@@ -95,7 +95,8 @@ func (h *Handler) waiting(ctx context.Context, kind, key string) (*challenge, er
 
 // send makes a code for a person and the writes that bring it on its way, or [errTooMany]. The caller applies the
 // writes together with its own and then signals [approvals.TopicDue].
-func (h *Handler) send(ctx context.Context, p approvals.PersonID, lang string) (approvals.Code, []approvals.Write, error) {
+func (h *Handler) send(ctx context.Context, p approvals.PersonID, lang string) (
+	approvals.Code, []approvals.Write, error) {
 	now := h.Now()
 	counted, err := h.count(ctx, p, now)
 	if err != nil {

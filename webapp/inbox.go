@@ -51,8 +51,8 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list waiting: %w", err)
 	}
-	ended, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Limit: maxEnded, States: slices.DeleteFunc(
-		approvals.States(), func(s approvals.State) bool { return s == approvals.Pending })})
+	notPending := slices.DeleteFunc(approvals.States(), func(s approvals.State) bool { return s == approvals.Pending })
+	ended, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, States: notPending, Limit: maxEnded})
 	if err != nil {
 		return nil, fmt.Errorf("list ended: %w", err)
 	}

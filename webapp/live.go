@@ -244,7 +244,8 @@ func (e *eventWriter) field(text string) {
 		return
 	}
 	// Deadlines are the network's, so they go by the real clock.
-	if err := e.control.SetWriteDeadline(time.Now().Add(writeDeadline)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err := e.control.SetWriteDeadline(time.Now().Add(writeDeadline))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		e.err = err
 		return
 	}

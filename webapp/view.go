@@ -67,7 +67,7 @@ type row struct {
 // longText is how many characters of one fact are shown at once, and wideText how many fit beside their label.
 const (
 	longText = 400
-	wideText = 24
+	wideText = 18
 )
 
 func newRow(f approvals.Fact) row {
@@ -137,38 +137,43 @@ func (view *requestView) close(s section) {
 // stage says what can still be done about the request, and otherwise what became of it.
 func (h *Handler) stage(v *visit, r *approvals.Request, view *requestView, now time.Time) {
 	state := r.StateAt(now)
-	if state == approvals.Pending {
+	switch {
+	case state != approvals.Pending:
+		view.Stage, view.Left, view.Tone = "done", 0, "quiet"
+		view.result(v, r, state, now)
+	case now.Before(r.DecideBy):
 		view.Stage = "open"
-		if !now.Before(r.DecideBy) {
-			view.Stage, view.Text, view.Next, view.Tone = "late", "result.expired", "next.late", "quiet"
-		}
-		return
+	default:
+		view.Stage, view.Text, view.Next, view.Tone = "late", "result.expired", "next.late", "quiet"
 	}
-	view.Stage, view.Left, view.Tone = "done", 0, "quiet"
+}
+
+// result chooses the words for a request that nobody decides any more.
+func (view *requestView) result(v *visit, r *approvals.Request, state approvals.State, now time.Time) {
 	var last approvals.Decision
 	if n := len(r.Decisions); n > 0 {
 		last = r.Decisions[n-1]
 		view.Note, view.Digest, view.Canonical = last.Note, last.Digest, last.Disclosure
 	}
 	at := moment(last.At, now, r.Zone, v.lang)
+	view.Next = "next.ended"
 	switch state {
-	case approvals.Approved, approvals.Redeemed:
-		view.Text, view.Args, view.Tone = "result.approved", []any{at, view.Agent}, "ok"
-		view.Next, view.Undo = "next.approved", state == approvals.Approved
-		if state == approvals.Redeemed {
-			view.Next = "next.redeemed"
-		}
+	case approvals.Approved:
+		view.Text, view.Args, view.Next, view.Tone = "result.approved", []any{at, view.Agent}, "next.approved", "ok"
+		view.Undo = true
+	case approvals.Redeemed:
+		view.Text, view.Args, view.Next, view.Tone = "result.approved", []any{at, view.Agent}, "next.redeemed", "ok"
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
 	case approvals.Expired:
-		view.Text, view.Next = "result.expired", "next.ended"
+		view.Text = "result.expired"
 		if last.Approve {
 			view.Text = "result.lapsed"
 		}
 	case approvals.Failed:
-		view.Text, view.Next = "result.failed", "next.ended"
+		view.Text = "result.failed"
 	default:
-		view.Text, view.Next = "result.cancelled", "next.ended"
+		view.Text = "result.cancelled"
 		if r.Reason == approvals.WithdrawnByPerson {
 			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
 		}
