@@ -283,6 +283,23 @@ func TestTransport(t *testing.T) {
 	}
 }
 
+// TestAnyAudience: in dev mode every https resource is known; otherwise only those that the client may use.
+func TestAnyAudience(t *testing.T) {
+	dev := newService(t, func(p *Parts) { p.AnyHTTPSAudience = true })
+	tests := map[string]string{
+		"https://anything.example/x": "", "https://api.example": "", "http://anything.example": "invalid_target",
+		"https://u:p@anything.example": "invalid_target", "https://anything.example#f": "invalid_target", "anything": "invalid_target",
+	}
+	for audience, want := range tests {
+		if a := dev.post("/bc-authorize", bc("audience", audience)); a.code() != want {
+			t.Errorf("%s: %d %s", audience, a.status, a.raw)
+		}
+	}
+	if a := newService(t).post("/bc-authorize", bc("audience", "https://api.example")); a.status != 200 { // the default
+		t.Errorf("default audience: %d %s", a.status, a.raw)
+	}
+}
+
 // TestSeparate is REQ-168: approving one request leaves an equal one pending.
 func TestSeparate(t *testing.T) {
 	s := newService(t)

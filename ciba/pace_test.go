@@ -4,10 +4,13 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"assent/approvals"
 )
@@ -55,6 +58,27 @@ func TestPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPaceModel holds random polls against the rules in their plainest form, through every sweep.
+func TestPaceModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, at := newPace(), time.Unix(0, 0)
+		end := at.Add(24 * time.Hour)
+		step, last := 2*time.Second, time.Time{}
+		for i, gap := range rapid.SliceOfN(rapid.IntRange(0, 90_000), 1, 60).Draw(t, "gaps in ms") {
+			at = at.Add(time.Duration(gap) * time.Millisecond)
+			early := i > 0 && at.Sub(last) < step-500*time.Millisecond
+			if early {
+				step = min(step+5*time.Second, time.Minute)
+			}
+			got := p.arrive("a", at, end)
+			if got.early != early || got.seconds != int(step/time.Second) {
+				t.Fatalf("poll %d after %d ms: %+v, want early %v, %v", i, gap, got, early, step)
+			}
+			last = at
+		}
+	})
 }
 
 // TestPaceForgets: marks go when they say nothing any more, and raised intervals stay.
@@ -245,6 +269,7 @@ func TestHoldDisconnect(t *testing.T) {
 			case <-ended:
 				return
 			default:
+				runtime.Gosched()
 			}
 		}
 		cancel()

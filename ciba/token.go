@@ -1,7 +1,6 @@
 package ciba
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -93,8 +92,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if o != nil {
 		return h.redeemOnce(c, r, granted, o)
 	}
-	ctx := context.WithoutCancel(c.r.Context()) // a client that goes away must not leave it between commit and answer
-	spent, err := h.Desk.Redeem(ctx, c.agent.ID, r.ID, c.secret)
+	spent, err := h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret)
 	if err != nil {
 		return nil, err
 	}
