@@ -66,6 +66,9 @@ func Name(kind, value string) string {
 	return kind + ":" + value
 }
 
+// maxHint is the longest hint: a record's key holds it with its kind in front.
+const maxHint = 500
+
 // Validate reports what a person's record must fulfil before it may be stored.
 func (p *Person) Validate() error {
 	switch {
@@ -81,8 +84,8 @@ func (p *Person) Validate() error {
 		return invalid("email", "must be an e-mail address")
 	}
 	for i, h := range p.Hints {
-		if h == "" || len(h) > 512 || strings.ContainsFunc(h, odd) {
-			return invalid(fmt.Sprintf("login_hints[%d]", i), "must have 1 to 512 visible characters")
+		if h == "" || len(h) > maxHint || strings.ContainsFunc(h, odd) {
+			return invalid(fmt.Sprintf("login_hints[%d]", i), "must have 1 to %d visible bytes", maxHint)
 		}
 	}
 	if p.Zone != "" {
