@@ -76,8 +76,7 @@ func newServiceOn(t testing.TB, st *bolt.Store, options ...option) *service {
 	must(t, err)
 	t.Cleanup(h.Close)
 	s := &service{t: t, Handler: h, store: st}
-	s.people(t)
-	s.agents(t)
+	s.fill(t)
 	return s
 }
 
@@ -88,44 +87,53 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (s *service) people(t testing.TB) {
+// fill makes people and agents, all in one commit of the store.
+func (s *service) fill(t testing.TB) {
+	t.Helper()
+	var saves []func() error
 	for _, p := range []*approvals.Person{
 		{ID: "p-ann", Name: "Ann", Locale: "en", Hints: []string{"ann"}, Email: "Ann@Example.com", Phone: "+4930123456"},
 		{ID: "p-bob", Name: "Bob", Locale: "ko", Hints: []string{"bob", "acct:bob@example.com"}},
 		{ID: "p-eve", Name: "Eve", Hints: []string{"eve"}, Disabled: true},
 	} {
-		must(t, s.Directory.SavePerson(context.Background(), p))
+		saves = append(saves, func() error { return s.Directory.SavePerson(context.Background(), p) })
+	}
+	for _, raw := range testClients {
+		saves = append(saves, func() error { return s.saveAgent(raw) })
+	}
+	errs := make(chan error, len(saves))
+	for _, save := range saves {
+		go func() { errs <- save() }()
+	}
+	for range saves {
+		must(t, <-errs)
 	}
 }
 
-func (s *service) agents(t testing.TB) {
-	const all = `"authorization_details_types":["payment_initiation","document_access","tool_call"]`
-	for _, raw := range []string{
-		`{"client_id":"travel","client_name":"Travel Bot","client_secret":"` + testSecret + `",` + all +
-			`,"scope":"trips.book","allowed_audiences":["https://bank.example","https://trips.example/api"]}`,
-		`{"client_id":"other","client_name":"Other Bot","client_secret":"` + otherSecret + `",` + all + `}`,
-		`{"client_id":"basic","client_name":"Basic Bot","client_secret":"b%2B:c+d-with-odd-characters","token_endpoint_auth_method":"client_secret_basic"}`,
-		`{"client_id":"web","client_name":"Web","client_secret":"` + testSecret + `","grant_types":["authorization_code"]}`,
-		`{"client_id":"holder","client_name":"Holding Bot","client_secret":"` + testSecret + `","poll_hold_seconds":20}`,
-		`{"client_id":"nohold","client_name":"Impatient Bot","client_secret":"` + testSecret + `","poll_hold_seconds":0}`,
-	} {
-		s.addAgent(t, raw)
-	}
-	gone, err := s.Directory.Agent(context.Background(), s.addAgent(t, `{"client_id":"gone","client_secret":"`+testSecret+`"}`))
-	must(t, err)
-	disabled := *gone
-	disabled.Disabled = true
-	must(t, s.Directory.SaveAgent(context.Background(), &disabled))
+const allTypes = `"authorization_details_types":["payment_initiation","document_access","tool_call"]`
+
+var testClients = []string{
+	`{"client_id":"travel","client_name":"Travel Bot","client_secret":"` + testSecret + `",` + allTypes +
+		`,"scope":"trips.book","allowed_audiences":["https://bank.example","https://trips.example/api"]}`,
+	`{"client_id":"other","client_name":"Other Bot","client_secret":"` + otherSecret + `",` + allTypes + `}`,
+	`{"client_id":"basic","client_secret":"` + basicSecret + `","token_endpoint_auth_method":"client_secret_basic"}`,
+	`{"client_id":"web","client_secret":"` + testSecret + `","grant_types":["authorization_code"]}`,
+	`{"client_id":"holder","client_secret":"` + testSecret + `","poll_hold_seconds":20}`,
+	`{"client_id":"nohold","client_secret":"` + testSecret + `","poll_hold_seconds":0}`,
+	`{"client_id":"gone","client_secret":"` + testSecret + `"}`,
 }
 
-func (s *service) addAgent(t testing.TB, raw string) approvals.AgentID {
-	t.Helper()
+func (s *service) saveAgent(raw string) error {
 	m, err := ParseMetadata([]byte(raw), s.Desk.Renderer.Types)
-	must(t, err)
+	if err != nil {
+		return err
+	}
 	a, err := m.Agent(s.Root, time.Now())
-	must(t, err)
-	must(t, s.Directory.SaveAgent(context.Background(), a))
-	return a.ID
+	if err != nil {
+		return err
+	}
+	a.Disabled = a.ID == "gone"
+	return s.Directory.SaveAgent(context.Background(), a)
 }
 
 // form is a body; values are changed with set, and "" takes one away.
