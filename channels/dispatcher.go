@@ -169,9 +169,9 @@ func (d *Dispatcher) wake(ctx context.Context, t *turn, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encode job: %w", err)
 	}
-	// One id for one step of the plan within the bus's window; after it the same step may need a second job, because the
-	// first can be lost.
-	id := fmt.Sprintf("%s/%x/%s/%d/%x", t.step.Of, t.sheet.Next.UnixNano(), t.next.Do, t.next.Attempt, t.now.Unix()/120)
+	// One id for one step of the plan: whoever plans it meanwhile adds no job. The bus forgets ids after a while, so a job
+	// that got lost is made again by a later sweep.
+	id := fmt.Sprintf("%s/%x/%s/%d", t.step.Of, t.sheet.Next.UnixNano(), t.next.Do, t.next.Attempt)
 	return d.Bus.Send(ctx, t.next.Channel, token(t.step), id, at, payload)
 }
 

@@ -25,8 +25,12 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	limited, cancel := context.WithTimeout(ctx, SendTimeout)
 	defer cancel()
 	report, err := d.Channels[next.Channel].Send(limited, t.to[next.To], m)
-	d.Log.InfoContext(ctx, "message handed over", "of", label(t.step), "channel", next.Channel, "attempt", next.Attempt,
-		"outcome", outcomeOf(err), "why", next.Reason, "err", err)
+	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt, "why", next.Reason)
+	if err == nil {
+		log.InfoContext(ctx, "message accepted")
+	} else {
+		log.WarnContext(ctx, "message not accepted", "outcome", outcomeOf(err), "err", err)
+	}
 	if errors.Is(err, ErrGone) {
 		d.forget(ctx, t.errand.person(), t.to[next.To])
 	}

@@ -68,7 +68,7 @@ func (b *Bus) relay(ctx context.Context, outbox approvals.Outbox) (int, error) {
 	if len(sent) == 0 {
 		return 0, err
 	}
-	return len(sent), errors.Join(err, outbox.Sent(ctx, sent...))
+	return len(sent), errors.Join(err, outbox.Sent(context.WithoutCancel(ctx), sent...)) // acknowledged is acknowledged
 }
 
 // publish sends until the bus refuses; the futures belong to the first of the events.

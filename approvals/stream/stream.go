@@ -35,7 +35,7 @@ const (
 // Config says where the bus is.
 type Config struct {
 	URL string // nats:// or tls://, comma-separated; empty: a server inside this process
-	Dir string // of the server inside this process: its JetStream folder
+	Dir string // folder of the server inside this process, which holds nothing else: a broken one is put aside
 
 	Creds     string // file with NATS credentials
 	CA        string // file with the authorities that the server's certificate must come from
