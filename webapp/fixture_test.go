@@ -132,7 +132,8 @@ type deaf struct {
 	on *atomic.Bool
 }
 
-func (d deaf) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+func (d deaf) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (
+	*approvals.Request, error) {
 	r, err := d.Store.Update(ctx, id, change)
 	if err == nil && d.on.Load() {
 		return nil, approvals.ErrUnavailable
@@ -214,7 +215,8 @@ func (b *browserOf) send(method, at, body string, header http.Header) *page {
 	check(t, err)
 	ref, err := url.Parse(at)
 	check(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), method, target.ResolveReference(ref).String(), strings.NewReader(body))
+	target = target.ResolveReference(ref)
+	req, err := http.NewRequestWithContext(t.Context(), method, target.String(), strings.NewReader(body))
 	check(t, err)
 	for _, h := range []http.Header{b.header, header} {
 		for name, values := range h {

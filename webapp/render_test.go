@@ -2,7 +2,6 @@ package webapp
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -18,7 +17,8 @@ import (
 const tool = `[{"type":"tool_call","tool":"delete_rows\u202e","server":"https://db.example.com",` +
 	`"arguments":{"table":"customers","where":"<b>1=1</b>"},"reason":"Please\u200b hurry"}]`
 
-var two = payment[:len(payment)-1] + `,{"type":"document_access","identifier":"doc-7781","name":"Offer","actions":["read","share"]}]`
+var two = payment[:len(payment)-1] +
+	`,{"type":"document_access","identifier":"doc-7781","name":"Offer","actions":["read","share"]}]`
 
 // fixtures are requests in every state that a page can show.
 func (w *world) fixtures() map[string]*approvals.Request {
@@ -26,7 +26,8 @@ func (w *world) fixtures() map[string]*approvals.Request {
 	decide := func(r *approvals.Request, yes bool) *approvals.Request {
 		shown, err := w.desk.Show(r, r.Locale)
 		check(t, err)
-		a := approvals.Answer{By: r.Subject, Digest: shown.Digest(), Locale: r.Locale, Level: approvals.LevelSession, Via: "dev"}
+		a := approvals.Answer{By: r.Subject, Digest: shown.Digest(), Locale: r.Locale, Level: approvals.LevelSession,
+			Via: "dev"}
 		if yes {
 			r, err = w.desk.Approve(t.Context(), r.ID, a)
 		} else {
@@ -88,16 +89,17 @@ func (w *world) screens() []*page {
 			return made
 		}
 		for name, r := range requests {
-			for _, level := range []approvals.Level{approvals.LevelLink, approvals.LevelSession} {
-				visit := v(r.Subject, level)
-				view, err := w.pages.view(visit, r)
-				check(t, err)
-				render(visit, name, "request", view)
-				view.Alert, view.Note = "changed", "</textarea>"
-				render(visit, name+" again", "request", view)
-				view.Alert = "noteTooLong"
-				render(visit, name+" too long", "request", view)
-			}
+			visit := v(r.Subject, approvals.LevelSession)
+			view, err := w.pages.view(visit, r)
+			check(t, err)
+			render(visit, name, "request", view)
+		}
+		for _, alert := range []string{"", "changed", "noteTooLong"} {
+			visit := v("ann", approvals.LevelLink)
+			view, err := w.pages.view(visit, requests["payment of ann"])
+			check(t, err)
+			view.Alert, view.Note = alert, "</textarea>"
+			render(visit, "weakly signed in, alert "+alert, "request", view)
 		}
 		for _, who := range []approvals.PersonID{"ann", "min"} {
 			view, err := w.pages.inboxOf(v(who, approvals.LevelSession))
@@ -134,10 +136,10 @@ func parsed(t testing.TB, at, body string) *page {
 
 var unfilled = regexp.MustCompile(`%!|%\[|%[sd]|&lt;no value|<no value|\bnil\b`)
 
-// Every page, in every state and language, comes out whole.
-func TestEveryScreen(t *testing.T) {
+// Every page, in every state and language, comes out whole, small, and without anything inline, which the content
+// security policy would refuse.
+func TestScreens(t *testing.T) {
 	w := newWorld(t, false)
-	ids := regexp.MustCompile(` id="([^"]+)"`)
 	for _, p := range w.screens() {
 		if bad := unfilled.FindString(bodyOf(p.body)); bad != "" {
 			t.Errorf("%s: %q", p.at, bad)
@@ -148,17 +150,40 @@ func TestEveryScreen(t *testing.T) {
 		if titles := p.all("title"); len(titles) != 1 || strings.TrimSpace(textOf(titles[0])) == "" {
 			t.Errorf("%s: no title", p.at)
 		}
-		seen := map[string]bool{}
-		for _, id := range ids.FindAllStringSubmatch(p.body, -1) {
-			if seen[id[1]] {
-				t.Errorf("%s: id %s twice", p.at, id[1])
-			}
-			seen[id[1]] = true
+		if size := zipped([]byte(p.body)); size > 10<<10 {
+			t.Errorf("%s: %d bytes", p.at, size)
 		}
-		for _, f := range p.all("form") {
-			if attr(f, "method") != "post" || !strings.HasPrefix(attr(f, "action"), "/") {
-				t.Errorf("%s: form %s %s", p.at, attr(f, "method"), attr(f, "action"))
+		p.wellFormed()
+		for _, want := range results {
+			for lang, words := range map[string]string{"en": want.en, "ko": want.ko} {
+				if p.at == want.name+" of ann in "+lang {
+					p.want(http.StatusOK, words)
+				}
 			}
+		}
+	}
+}
+
+// wellFormed checks ids, forms and that nothing is inline.
+func (p *page) wellFormed() {
+	p.t.Helper()
+	seen := map[string]bool{}
+	for n := range p.doc.Descendants() {
+		if id := attr(n, "id"); id != "" && seen[id] {
+			p.t.Errorf("%s: id %s twice", p.at, id)
+		} else {
+			seen[id] = true
+		}
+		for _, a := range n.Attr {
+			if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
+				p.t.Errorf("%s: inline %s", p.at, a.Key)
+			}
+		}
+		if n.Data == "style" || n.Data == "script" && attr(n, "src") == "" {
+			p.t.Errorf("%s: inline %s", p.at, n.Data)
+		}
+		if n.Data == "form" && (attr(n, "method") != "post" || !strings.HasPrefix(attr(n, "action"), "/")) {
+			p.t.Errorf("%s: form %s %s", p.at, attr(n, "method"), attr(n, "action"))
 		}
 	}
 }
@@ -179,7 +204,8 @@ func TestEveryFactIsOnThePage(t *testing.T) {
 			p, err := w.people.Person(t.Context(), r.Subject)
 			check(t, err)
 			req := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
-			v := &visit{Request: req, h: w.pages, lang: lang, who: &session{Person: p.ID, person: p, Level: approvals.LevelSession}}
+			who := &session{Person: p.ID, person: p, Level: approvals.LevelSession}
+			v := &visit{Request: req, h: w.pages, lang: lang, who: who}
 			view, err := w.pages.view(v, r)
 			check(t, err)
 			out, err := w.pages.pages.fragment("request-main", v, view)
@@ -195,34 +221,23 @@ func TestEveryFactIsOnThePage(t *testing.T) {
 					t.Errorf("%s in %s: no label %q", name, lang, f.Label)
 				}
 			}
-			if r.StateAt(w.clock()) == approvals.Pending && w.clock().Before(r.DecideBy) && !strings.Contains(textOf(page.doc), shown.Button) {
+			if view.Stage == "open" && !strings.Contains(textOf(page.doc), shown.Button) {
 				t.Errorf("%s in %s: no button %q", name, lang, shown.Button)
 			}
 		}
 	}
 }
 
-func TestResultsSpeak(t *testing.T) {
-	tests := []struct{ name, en, ko string }{
-		{"approved", "Already approved on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 승인했어요."},
-		{"denied", "Already denied on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 거절했어요."},
-		{"cancelled", "Withdrawn. Nothing for you to do.", "취소된 요청이에요. 할 일이 없어요."},
-		{"withdrawn", "You took it back.", "승인을 취소했어요."},
-		{"failed", "We could not reach you in time.", "제때 알려 드리지 못했어요."},
-		{"late", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
-		{"expired", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
-		{"lapsed", "Approved, but the agent did not collect it in time.", "승인했지만 에이전트가 제때 가져가지 않았어요."},
-	}
-	w := newWorld(t, false)
-	screens := map[string]*page{}
-	for _, p := range w.screens() {
-		screens[p.at] = p
-	}
-	for _, tt := range tests {
-		for lang, words := range map[string]string{"en": tt.en, "ko": tt.ko} {
-			screens[fmt.Sprintf("%s of ann in %s", tt.name, lang)].want(http.StatusOK, words)
-		}
-	}
+// results are what the pages say to somebody who did not decide there.
+var results = []struct{ name, en, ko string }{
+	{"approved", "Already approved on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 승인했어요."},
+	{"denied", "Already denied on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 거절했어요."},
+	{"cancelled", "Withdrawn. Nothing for you to do.", "취소된 요청이에요. 할 일이 없어요."},
+	{"withdrawn", "You took it back.", "승인을 취소했어요."},
+	{"failed", "We could not reach you in time.", "제때 알려 드리지 못했어요."},
+	{"late", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
+	{"expired", "Time ran out. Nothing was approved.", "시간이 지났어요. 승인하지 않았어요."},
+	{"lapsed", "Approved, but the agent did not collect it in time.", "승인했지만 에이전트가 제때 가져가지 않았어요."},
 }
 
 func TestMoment(t *testing.T) {

@@ -80,7 +80,8 @@ func TestInvitationDies(t *testing.T) {
 		b := w.browser()
 		p := b.follow(b.press(b.get(inv.URL), "/i/"))
 		for left := 4; left > 0; left-- {
-			b.press(p, "/code", "code", wrong(inv.Code)).want(http.StatusUnprocessableEntity, fmt.Sprintf("Tries left: %d.", left))
+			b.press(p, "/code", "code", wrong(inv.Code)).want(http.StatusUnprocessableEntity,
+				fmt.Sprintf("Tries left: %d.", left))
 			b.press(p, "/code", "code", "12ab").want(http.StatusUnprocessableEntity, "A code has six digits.")
 		}
 		b.press(p, "/code", "code", wrong(inv.Code)).want(http.StatusNotFound, "This invitation no longer works")
