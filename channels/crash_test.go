@@ -3,6 +3,7 @@ package channels_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,92 @@ func TestCrashBetweenClaimAndOutcome(t *testing.T) {
 	if n := h.phone.Calls(); n != 2 {
 		t.Errorf("Send was called %d times, want twice", n)
 	}
+}
+
+// TestCrashAtEveryWrite: a process dies at each of its writes in turn, before the write or after it and without hearing of
+// it. The next process brings the request to its end: the person is told, at most once more than needed, and nothing is
+// left on the screen or in the store.
+func TestCrashAtEveryWrite(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		for last := range 6 {
+			t.Run(fmt.Sprintf("write %d committed %t", last, written), func(t *testing.T) {
+				h := newHouse(t)
+				r := h.ask(t, "ann")
+				h.during(last, written, func() { h.sweep(t) })
+				h.clock.Advance(channels.SendTimeout + 10*time.Second) // the lease of a claim that died
+				h.sweep(t)
+				h.sweep(t)
+				h.deny(t, r)
+				h.during(last, written, func() { h.sweep(t) })
+				h.clock.Advance(channels.DefaultWait)
+				h.sweep(t)
+				if n := h.phone.Calls(); n < 1 || n > 2 {
+					t.Errorf("Send was called %d times, want once or twice", n)
+				}
+				if n := h.mail.Calls(); n != 0 {
+					t.Errorf("the second channel was called %d times", n)
+				}
+				if !retracted(h.phone.Items()) {
+					t.Errorf("left on the screen: %v", h.timeline(t, r.ID))
+				}
+				if n := h.due(t); n != 0 {
+					t.Errorf("%d steps are left, want none", n)
+				}
+			})
+		}
+	}
+}
+
+// during runs do in a process that dies at its write number last, and starts another one.
+func (h *house) during(last int, written bool, do func()) {
+	whole := h.Store
+	m := &counted{Store: whole, left: last, written: written}
+	h.Store = m
+	h.build()
+	do()
+	h.Store = whole
+	h.build()
+}
+
+// counted is a store that serves so many writes; the next one is the last its process does, seen or not.
+type counted struct {
+	store.Store
+	mu      sync.Mutex
+	left    int
+	written bool // whether that last write commits
+}
+
+func (c *counted) may() (write, tell bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left--
+	return c.left >= 0 || c.left == -1 && c.written, c.left >= 0
+}
+
+func (c *counted) Apply(ctx context.Context, w ...approvals.Write) error {
+	write, tell := c.may()
+	if write {
+		if err := c.Store.Apply(ctx, w...); err != nil {
+			return err
+		}
+	}
+	if !tell {
+		return errDead
+	}
+	return nil
+}
+
+func (c *counted) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (r *approvals.Request, err error) {
+	write, tell := c.may()
+	if write {
+		if r, err = c.Store.Update(ctx, id, change); err != nil {
+			return nil, err
+		}
+	}
+	if !tell {
+		return nil, errDead
+	}
+	return r, nil
 }
 
 // TestFolderDeletedWhileDown: JetStream acknowledged the events and is then lost with everything in it.
