@@ -26,11 +26,6 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"assent": main})
 }
 
-// failer is what the harness needs of a test or a script.
-type failer interface {
-	Fatalf(format string, args ...any)
-}
-
 // process is one running `assent serve`.
 type process struct {
 	cmd     *exec.Cmd

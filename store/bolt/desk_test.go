@@ -207,5 +207,5 @@ func TestManyAsk(t *testing.T) {
 	o.wait(time.Hour)
 	o.sweep(t, n)
 	commits, writes := o.store.Stats()
-	t.Log(fmt.Sprintf("%d writes in %d commits", writes, commits))
+	t.Logf("%d writes in %d commits", writes, commits)
 }
