@@ -118,7 +118,7 @@ func (b *Bus) connect(ctx context.Context, url string, options []nats.Option) (e
 		return fmt.Errorf("open bus: %w", err)
 	}
 	if !b.conn.IsConnected() {
-		b.log.Warn("bus does not answer yet")
+		b.log.Warn("bus does not answer yet", "err", b.conn.LastError())
 		return nil
 	}
 	return b.ensure(ctx)

@@ -56,8 +56,13 @@ func external(t testing.TB) string {
 // serve starts a NATS server with an empty folder and returns what stops it.
 func serve(t testing.TB, port int) (stop func()) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true,
+	return serveWith(t, &server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: t.TempDir()})
+}
+
+func serveWith(t testing.TB, o *server.Options) (stop func()) {
+	t.Helper()
+	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
