@@ -36,7 +36,7 @@ func TestRobotsChangeNothing(t *testing.T) {
 	before := w.everything()
 	paths := []string{"/r/" + w.handle(r), inv.URL, inv.URL + "/code", "/requests/" + string(r.ID), "/", "/inbox", "/signin",
 		"/signin/code", "/live?request=" + string(r.ID), "/r/" + w.handle(r) + "?lang=ko"}
-	agents := []string{"facebookexternalhit/1.1", "WhatsApp/2.24", "TelegramBot (like TwitterBot)", 
+	agents := []string{"facebookexternalhit/1.1", "WhatsApp/2.24", "TelegramBot (like TwitterBot)",
 		"Slackbot-LinkExpanding 1.0", "kakaotalk-scrap/1.0", "Googlebot/2.1"}
 	b := w.browser()
 	for i := range 20 {
