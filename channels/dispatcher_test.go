@@ -62,7 +62,8 @@ func newHouse(t testing.TB) *house {
 	h := &house{clock: &clock{at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}, hub: approvals.NewHub(),
 		root: channeltest.Root(t), phone: channeltest.NewRecorder("phone"), mail: channeltest.NewRecorder("mail")}
 	var err error
-	if h.Store, err = store.Open(context.Background(), "bolt:"+filepath.Join(t.TempDir(), "assent.db"), h.clock.Now); err != nil {
+	dsn := "bolt:" + filepath.Join(t.TempDir(), "assent.db")
+	if h.Store, err = store.Open(context.Background(), dsn, h.clock.Now); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Store.Close() })
@@ -79,6 +80,13 @@ func newHouse(t testing.TB) *house {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// beside is a second process on the store of h, with a hub of its own that hears of nothing.
+func (h *house) beside() *house {
+	other := &house{Store: h.Store, clock: h.clock, hub: approvals.NewHub(), root: h.root, phone: h.phone, mail: h.mail}
+	other.build()
+	return other
 }
 
 // build makes everything that lives in memory, as a process does when it starts.
@@ -140,6 +148,43 @@ func (h *house) ask(t testing.TB, who approvals.PersonID) *approvals.Request {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// sweep runs one sweep and returns how many steps it took.
+func (h *house) sweep(t testing.TB) int {
+	t.Helper()
+	n, err := h.Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// due counts the deliver steps in the store, whenever they are due.
+func (h *house) due(t testing.TB) int {
+	t.Helper()
+	recs, err := h.Scan(t.Context(), "due."+approvals.StepDeliver, "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(recs)
+}
+
+// timeline lists the reports of a request as "channel status".
+func (h *house) timeline(t testing.TB, id approvals.ID) (out []string) {
+	t.Helper()
+	r, err := h.Store.Request(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range r.Deliveries {
+		line := d.Channel + " " + d.Status
+		if d.Duplicate {
+			line += " again"
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // deny decides no.

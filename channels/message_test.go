@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+const testPages = "https://approve.example.com"
+
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func testRoot(t testing.TB) *keys.Root {
@@ -42,11 +44,11 @@ func TestTexts(t *testing.T) {
 			r := testRequest(locale)
 			for _, kind := range []Kind{KindRequest, KindReminder, KindClosed} {
 				at := noon.Add(150 * time.Second)
-				write(&out, requestMessage(testRoot(t), "https://approve.example.com", r, Next{Kind: kind, Channel: "phone", Attempt: 1}, at))
+				write(&out, requestMessage(testRoot(t), testPages, r, Next{Kind: kind, Channel: "phone", Attempt: 1}, at))
 			}
 			r.DecideBy = noon.Add(30 * time.Hour)
 			for _, kind := range []Kind{KindRequest, KindReminder} {
-				write(&out, requestMessage(testRoot(t), "https://approve.example.com", r, Next{Kind: kind, Channel: "phone", Attempt: 2}, noon))
+				write(&out, requestMessage(testRoot(t), testPages, r, Next{Kind: kind, Channel: "phone", Attempt: 2}, noon))
 			}
 			c := approvals.Code{ID: "code1", Person: "ann", Locale: locale, Expires: noon.Add(5 * time.Minute)}
 			write(&out, codeMessage(testRoot(t), c, Next{Kind: KindCode, Channel: "phone", Attempt: 1}))
@@ -79,7 +81,8 @@ func golden(t *testing.T, path string, got []byte) {
 func TestLanguagesSayTheSame(t *testing.T) {
 	for _, locale := range []string{approvals.English, approvals.Korean} {
 		say := texts[locale]
-		for i, text := range []string{say.title, say.request, say.reminder, say.reminderBy, say.closed, say.codeTitle, say.code, say.day} {
+		all := []string{say.title, say.request, say.reminder, say.reminderBy, say.closed, say.codeTitle, say.code, say.day}
+		for i, text := range all {
 			if text == "" {
 				t.Errorf("%s: text %d is missing", locale, i)
 			}
@@ -107,9 +110,11 @@ func TestLinksDiffer(t *testing.T) {
 // TestLogsSayNothing: a message that ends up in a log shows no text, link or code.
 func TestLogsSayNothing(t *testing.T) {
 	var out strings.Builder
-	m := requestMessage(testRoot(t), "https://a.example", testRequest("en"), Next{Kind: KindRequest, Channel: "phone", Attempt: 1}, noon)
+	next := Next{Kind: KindRequest, Channel: "phone", Attempt: 1}
+	m := requestMessage(testRoot(t), testPages, testRequest("en"), next, noon)
 	m.Code = "123456"
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "message", m, "to", approvals.Address{Channel: "sms", Value: "+4930123456"})
+	to := approvals.Address{Channel: "sms", Value: "+4930123456"}
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "message", m, "to", to)
 	for _, secret := range []string{m.URL, m.Text, m.Title, m.Code, m.Tag, "+49"} {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("log tells %q", secret)
@@ -119,7 +124,8 @@ func TestLogsSayNothing(t *testing.T) {
 
 // FuzzWork: whatever lies on the bus, a worker refuses it or finds nothing to do.
 func FuzzWork(f *testing.F) {
-	for _, seed := range []string{"", "{}", `{"name":"deliver","of":"x","channel":"phone"}`, `{"name":"code","of":"x","at":"0001-01-01T00:00:00Z","channel":"phone"}`,
+	for _, seed := range []string{"", "{}", `{"name":"deliver","of":"x","channel":"phone"}`,
+		`{"name":"code","of":"x","at":"0001-01-01T00:00:00Z","channel":"phone"}`,
 		`{"name":"expire","of":"x","channel":"phone"}`, `{"name":"deliver","of":"","channel":"none"}`, `[1]`, "\x00"} {
 		f.Add([]byte(seed))
 	}

@@ -46,6 +46,8 @@ type Try struct {
 	Retracted    bool      `json:"retracted,omitempty"`
 	RetractTries int       `json:"retract_tries,omitempty"`
 	RetractAt    time.Time `json:"retract_at,omitzero"` // not before
+
+	delivered bool // as reported later
 }
 
 // Rung is one address of a ladder.
@@ -127,6 +129,9 @@ func overlay(tries []Try, reports []approvals.Delivery) []Try {
 	out := make([]Try, len(tries))
 	for i, try := range tries {
 		out[i] = try
+		if try.Outcome != Accepted && try.Outcome != Unknown { // the provider never had it: nothing is left to report
+			continue
+		}
 		for _, d := range reports {
 			if d.Channel == try.Channel && d.Attempt == try.Attempt {
 				out[i] = out[i].reported(d)
@@ -136,15 +141,14 @@ func overlay(tries []Try, reports []approvals.Delivery) []Try {
 	return out
 }
 
-// reported applies one later report. Only what the provider has, or may have, can still change; what was delivered stays.
+// reported applies one later report. Reports come repeatedly and in any order; what was delivered once stays so.
 func (t Try) reported(d approvals.Delivery) Try {
-	if t.Outcome != Accepted && t.Outcome != Unknown {
-		return t
-	}
-	switch d.Status {
-	case "accepted", "delivered":
+	switch {
+	case d.Status == "delivered":
+		t.Outcome, t.delivered = Accepted, true
+	case d.Status == "accepted" && t.Outcome == Unknown:
 		t.Outcome = Accepted
-	case "failed":
+	case d.Status == "failed" && !t.delivered:
 		t.Outcome, t.Ended = Failed, d.At
 	}
 	return t

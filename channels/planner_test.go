@@ -47,6 +47,8 @@ func (t Task) with(change func(*Task)) Task {
 func TestPlan(t *testing.T) {
 	five := func(ladder ...string) Task { return life(5*time.Minute, ladder...) }
 	ended := func(t *Task) { t.Ended = true }
+	opened := func(t *Task) { t.Opened = true }
+	once := func(t *Task) { t.Once = true }
 	tests := []struct {
 		name   string
 		task   Task
@@ -59,10 +61,11 @@ func TestPlan(t *testing.T) {
 		{"lease over", five("push", "sms").tried("push", 0, Open), 20, "settle push 1"},
 		{"told: next channel after the wait", five("push", "sms").tried("push", 0, Accepted), 1, "wait 60"},
 		{"unopened after the wait", five("push", "sms").tried("push", 0, Accepted), 60, "send sms 1"},
-		{"opened: no further channel", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) { t.Opened = true }), 60, "wait 150"},
+		{"opened: no further channel", five("push", "sms").tried("push", 0, Accepted).with(opened), 60, "wait 150"},
 		{"reminder at half life", five("push").tried("push", 0, Accepted), 150, "send push 2 reminder"},
 		{"no reminder for a short life", life(4*time.Minute, "push").tried("push", 0, Accepted), 120, "wait 240"},
-		{"reminder keeps its distance", five("push", "sms").tried("push", 0, Accepted).tried("sms", 120, Accepted), 150, "wait 180"},
+		{"reminder keeps its distance", five("push", "sms").tried("push", 0, Accepted).tried("sms", 120, Accepted), 150,
+			"wait 180"},
 		{"refused: next at once", five("push", "sms").tried("push", 0, Rejected), 0, "send sms 1"},
 		{"gone: next at once", five("push", "sms").tried("push", 0, Gone), 0, "send sms 1"},
 		{"failure receipt: next at once", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) {
@@ -78,9 +81,19 @@ func TestPlan(t *testing.T) {
 		{"unknown, then delivered", five("c:sms").tried("sms", 0, Unknown).with(func(t *Task) {
 			t.Reports = []approvals.Delivery{{Channel: "sms", Attempt: 1, Status: "delivered"}}
 		}), 60, "wait 150"},
-		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0, "wait 60"},
+		{"delivered, then failed: delivered", five("c:sms", "push").tried("sms", 0, Accepted).with(func(t *Task) {
+			t.Reports = []approvals.Delivery{{Channel: "sms", Attempt: 1, Status: "delivered"},
+				{Channel: "sms", Attempt: 1, Status: "failed", At: noon}}
+		}), 5, "wait 60"},
+		{"failed, then delivered: delivered", five("c:sms", "push").tried("sms", 0, Accepted).with(func(t *Task) {
+			t.Reports = []approvals.Delivery{{Channel: "sms", Attempt: 1, Status: "failed", At: noon},
+				{Channel: "sms", Attempt: 1, Status: "delivered"}}
+		}), 5, "wait 60"},
+		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
+			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
-		{"perhaps read: not failed before the wait", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 1, "wait 60"},
+		{"perhaps read: not failed before the wait", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 1,
+			"wait 60"},
 		{"never read: failed", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 60, "fail"},
 		{"too late to send", five("push"), 290, "nothing"},
 		{"told and too late: wait for the end", five("r:push").tried("push", 0, Accepted), 290, "wait 300"},
@@ -89,8 +102,8 @@ func TestPlan(t *testing.T) {
 		{"ended: cannot take back", five("sms").tried("sms", 0, Accepted).with(ended), 70, "nothing"},
 		{"ended while in flight", five("r:push").tried("push", 0, Open).with(ended), 5, "wait 20"},
 		{"over without being told", five("r:push").tried("push", 0, Accepted), 300, "retract push 1"},
-		{"a code goes once", five("push", "sms").tried("push", 0, Accepted).with(func(t *Task) { t.Once = true }), 60, "nothing"},
-		{"a code that nobody takes", five("push").tried("push", 0, Rejected).with(func(t *Task) { t.Once = true }), 1, "nothing"},
+		{"a code goes once", five("push", "sms").tried("push", 0, Accepted).with(once), 60, "nothing"},
+		{"a code that nobody takes", five("push").tried("push", 0, Rejected).with(once), 1, "nothing"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,7 +236,8 @@ func (w *world) maySend(next Next) {
 	if next.Kind == KindRequest && (before > 1 || next.Duplicate != (before == 1)) {
 		w.t.Fatalf("sends %+v after %d unknown outcomes", next, before)
 	}
-	if half := w.task.End.Sub(w.task.From) / 2; next.Kind == KindReminder && (half <= remindAbove/2 || w.now.Before(noon.Add(half))) {
+	half := w.task.End.Sub(w.task.From) / 2
+	if next.Kind == KindReminder && (half <= 2*time.Minute || w.now.Before(noon.Add(half))) {
 		w.t.Fatalf("reminds at %s of %s", w.now, 2*half)
 	}
 }
@@ -280,7 +294,8 @@ func (w *world) find(next Next) *Try {
 func (w *world) rests() {
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		rung, _ := w.task.rung(try)
-		if rung.Retracts && (try.Outcome == Accepted || try.Outcome == Unknown) && !try.Retracted && try.RetractTries < retractTries {
+		sent := try.Outcome == Accepted || try.Outcome == Unknown
+		if rung.Retracts && sent && !try.Retracted && try.RetractTries < retractTries {
 			w.t.Fatalf("rests with %+v on somebody's screen", try)
 		}
 	}

@@ -48,7 +48,8 @@ func (t *turn) plan() {
 
 // ladder lists the person's outside addresses that our channels serve. Somebody who is gone or disabled has none, but what
 // was sent is taken back all the same.
-func (d *Dispatcher) ladder(ctx context.Context, id approvals.PersonID, ended bool) ([]Rung, map[string]approvals.Address, error) {
+func (d *Dispatcher) ladder(ctx context.Context, id approvals.PersonID, ended bool) (rungs []Rung,
+	to map[string]approvals.Address, err error) {
 	p, err := d.Directory.Person(ctx, id)
 	if errors.Is(err, approvals.ErrNotFound) || err == nil && p.Disabled && !ended {
 		return nil, nil, nil
@@ -56,8 +57,7 @@ func (d *Dispatcher) ladder(ctx context.Context, id approvals.PersonID, ended bo
 	if err != nil {
 		return nil, nil, err
 	}
-	var rungs []Rung
-	to := map[string]approvals.Address{}
+	to = map[string]approvals.Address{}
 	for _, a := range d.Addresses(p) {
 		c := d.Channels[a.Channel]
 		if c == nil {

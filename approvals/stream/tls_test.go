@@ -29,9 +29,9 @@ func TestMutualTLS(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(pair.Leaf)
 	port := freePort(t)
-	serveWith(t, &server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert},
-		TLSVerify: true, TLSTimeout: 2})
+	asking := &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	serveWith(t, &server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true,
+		StoreDir: t.TempDir(), TLSConfig: asking, TLSVerify: true, TLSTimeout: 2})
 	url := fmt.Sprintf("tls://127.0.0.1:%d", port)
 
 	tests := []struct {

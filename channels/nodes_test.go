@@ -1,0 +1,113 @@
+package channels_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"assent/approvals"
+	"assent/channels"
+)
+
+// TestRepeatedEvents: every event of a whole life comes three times, from several goroutines.
+func TestRepeatedEvents(t *testing.T) {
+	h := newHouse(t)
+	r := h.ask(t, "ann")
+	h.everything(t, r.ID)
+	h.deny(t, r)
+	h.everything(t, r.ID)
+	if n := h.phone.Calls(); n != 1 {
+		t.Errorf("Send was called %d times, want once", n)
+	}
+	if want := []string{"phone accepted", "phone retracted"}; !slices.Equal(h.timeline(t, r.ID), want) {
+		t.Errorf("timeline is %q, want %q", h.timeline(t, r.ID), want)
+	}
+	if n := h.due(t); n != 0 {
+		t.Errorf("%d steps are left, want none", n)
+	}
+}
+
+func (h *house) everything(t *testing.T, id approvals.ID) {
+	t.Helper()
+	events, err := h.Events(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := make(chan error)
+	for range 3 {
+		for _, e := range events {
+			go func() { results <- h.Handle(t.Context(), e) }()
+		}
+	}
+	for range 3 * len(events) {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTwoNodes: two processes on one store work at the same requests. The second one's memory never hears of a change: its
+// hub is alone and its clock stands still. Every person gets one message, and nothing stays on a screen.
+func TestTwoNodes(t *testing.T) {
+	one := newHouse(t)
+	two := one.beside()
+	const n = 60
+	requests := make([]*approvals.Request, n)
+	for i := range requests {
+		requests[i] = one.ask(t, "ann")
+		if _, err := two.desk.Request(t.Context(), requests[i].ID); err != nil { // now it is in memory
+			t.Fatal(err)
+		}
+	}
+	both(t, func(h *house) { h.sweep(t) }, one, two)
+	if got := one.phone.Calls(); got != n {
+		t.Errorf("Send was called %d times, want %d", got, n)
+	}
+	for _, r := range requests {
+		one.deny(t, r)
+	}
+	one.clock.Advance(channels.DefaultWait)
+	both(t, func(h *house) { h.sweep(t) }, one, two)
+	if got := one.phone.Calls() + one.mail.Calls(); got != n {
+		t.Errorf("Send was called %d times, want %d: nothing after the decision", got, n)
+	}
+	if !retracted(one.phone.Items()) {
+		t.Error("messages are left on a screen")
+	}
+	for _, r := range requests {
+		if want := []string{"phone accepted", "phone retracted"}; !slices.Equal(one.timeline(t, r.ID), want) {
+			t.Errorf("timeline is %q, want %q", one.timeline(t, r.ID), want)
+		}
+	}
+	if n := one.due(t); n != 0 {
+		t.Errorf("%d steps are left, want none", n)
+	}
+}
+
+func both(t *testing.T, do func(*house), houses ...*house) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, h := range houses {
+		all.Go(func() { do(h) })
+	}
+	all.Wait()
+}
+
+// TestEventOfAnotherNode: the decision was made elsewhere, and its event arrives before any signal.
+func TestEventOfAnotherNode(t *testing.T) {
+	one := newHouse(t)
+	two := one.beside()
+	r := one.ask(t, "ann")
+	two.sweep(t)
+	one.deny(t, r)
+	events, err := one.Events(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Handle(t.Context(), events[len(events)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if !retracted(one.phone.Items()) {
+		t.Error("message is left on the screen")
+	}
+}
