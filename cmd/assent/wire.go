@@ -146,7 +146,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if s.keyring, err = ciba.NewKeyring(ctx, s.store, s.root, s.hub, 0, s.clock.Now, s.log); err != nil {
 		return err
 	}
-	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev,
+	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(),
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring,
 		Now: s.clock.Now, Log: s.log})
 	if err != nil {
@@ -160,6 +160,14 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.metrics = newMetrics(s)
 	return nil
+}
+
+// reachable lists the acr values that an approval here can have (REQ-016).
+func (s *service) reachable() []string {
+	if s.cfg.Dev {
+		return []string{approvals.LevelSession.ACR(), approvals.LevelLink.ACR()}
+	}
+	return []string{approvals.LevelSession.ACR()}
 }
 
 // defaultAudience is the aud of tokens whose request names no resource: the first configured one, or a name under the
