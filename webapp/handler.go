@@ -28,7 +28,7 @@ type Config struct {
 	PagesURL  string // scheme, host and port under which browsers reach the pages, such as "https://ap.example.com"
 	Now       func() time.Time
 	Log       *slog.Logger
-	Dev       bool // a link signs in by itself at the weakest level, and plain HTTP cookies are allowed
+	Dev       bool // links sign in by themselves, weakly, and are not slow to guess; cookies work on plain HTTP
 
 	// CanSend reports whether the person has a channel that can carry a one-time code.
 	CanSend func(p *approvals.Person) bool
@@ -208,6 +208,13 @@ func firstLanguage(accept string) string {
 	first, _, _ := strings.Cut(accept, ",")
 	first, _, _ = strings.Cut(first, ";")
 	return strings.TrimSpace(first)
+}
+
+// speak turns to the language of a person who is known before signing in.
+func (v *visit) speak(p *approvals.Person) {
+	if !v.asked && v.who == nil {
+		v.lang = approvals.Locale(p.Locale)
+	}
 }
 
 // path adds the language to one of our own paths when the visitor chose it by hand.

@@ -343,3 +343,31 @@ func TestHandlerIsAHandler(t *testing.T) {
 		t.Errorf("%d %v", rec.Code, rec.Header())
 	}
 }
+
+// A page speaks the person's language as soon as it knows the person, and the one that was chosen by hand before all.
+func TestLanguage(t *testing.T) {
+	w := newWorld(t, false)
+	inv, err := w.pages.Invite(t.Context(), "min")
+	check(t, err)
+	b := w.browser()
+	b.header.Set("Accept-Language", "ko-KR,ko;q=0.9,en;q=0.8")
+	b.get("/signin").want(http.StatusOK, "아직 등록되지 않은 브라우저예요")
+	b.header.Set("Accept-Language", "de")
+	b.get("/signin").want(http.StatusOK, "This browser is not known yet")
+	b.get(inv.URL).want(http.StatusOK, "초대를 받았어요", "English")
+	p := b.follow(b.press(b.get(inv.URL+"?lang=en").want(http.StatusOK, "You are invited"), "/i/"))
+	p.want(http.StatusOK, "Enter your code")
+	done := b.press(p, "/code", "code", w.code("min")).want(http.StatusSeeOther)
+	if to := done.header.Get("Location"); to != "/?lang=en" {
+		t.Errorf("led to %s", to)
+	}
+	r := w.ask("min", payment)
+	b.get("/").want(http.StatusOK, "요청함", "Example Travel에 480.00 EUR 결제")
+	ask := b.get("/requests/"+string(r.ID)+"?lang=en").want(http.StatusOK, "Pay 480.00 EUR to Example Travel")
+	b.follow(b.press(ask, "/approve")).want(http.StatusOK, "Approved at 22:26 KST.")
+	if d := w.read(r).Decisions[0]; d.Locale != "en" {
+		t.Errorf("decided in %s", d.Locale)
+	}
+	b.press(b.get("/"), "/signout")
+	b.get("/signin").want(http.StatusOK, "문자로 인증번호 받기")
+}

@@ -63,7 +63,7 @@ func (h *Handler) invitationKey(token string) string {
 // invitation reads the open invitation of a visit's path, and the person it is for. Unknown, spent, dead and expired
 // ones are one [errDeadInvitation].
 func (h *Handler) invitation(v *visit) (key string, c *challenge, p *approvals.Person, err error) {
-	if !h.lookup.allow(v.RemoteAddr) {
+	if !h.mayLookUp(v) {
 		return "", nil, nil, errTooMany
 	}
 	token := v.PathValue("token")
@@ -85,6 +85,7 @@ func (h *Handler) invitation(v *visit) (key string, c *challenge, p *approvals.P
 	if err != nil {
 		return "", nil, nil, fmt.Errorf("read person of invitation: %w", err)
 	}
+	v.speak(p)
 	return key, c, p, nil
 }
 

@@ -112,7 +112,7 @@ func (w *world) screens() []*page {
 			for _, known := range []bool{true, false} {
 				render(v("", 0), "signin", "signin", signinView{"/signin", "/", known, sends, known})
 			}
-			for _, problem := range []string{"", "code.wrong", "code.shape", "code.over", "code.spent"} {
+			for _, problem := range []string{"", "code.wrong", "code.wrongLast", "code.shape", "code.over", "code.spent"} {
 				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3})
 			}
 		}

@@ -224,6 +224,7 @@ func (h *Handler) bound(v *visit) (*browser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read person of browser: %w", err)
 	}
+	v.speak(b.person)
 	return b, nil
 }
 

@@ -76,6 +76,9 @@ func (view codeView) answer(problem error) answer {
 	a := answer{page: "code"}
 	if problem != nil {
 		a.status, view.Problem = http.StatusUnprocessableEntity, codeProblem(problem)
+		if view.Problem == "code.wrong" && view.Left == 1 {
+			view.Problem = "code.wrongLast"
+		}
 	}
 	a.data = view
 	return a

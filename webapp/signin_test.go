@@ -30,7 +30,7 @@ func TestInvitationBindsABrowser(t *testing.T) {
 				if code = w.code("ann"); code == inv.Code {
 					t.Fatal("the told code is the sent one")
 				}
-				b.press(ask, "/code", "code", inv.Code).want(http.StatusUnprocessableEntity, "Tries left: 4.")
+				b.press(ask, "/code", "code", inv.Code).want(http.StatusUnprocessableEntity, "4 tries left.")
 			}
 			done := b.press(ask, "/code", "code", code[:3]+" "+code[3:])
 			if done.status != http.StatusSeeOther || done.header.Get("Location") != "/" {
@@ -81,7 +81,7 @@ func TestInvitationDies(t *testing.T) {
 		p := b.follow(b.press(b.get(inv.URL), "/i/"))
 		for left := 4; left > 0; left-- {
 			b.press(p, "/code", "code", wrong(inv.Code)).want(http.StatusUnprocessableEntity,
-				fmt.Sprintf("Tries left: %d.", left))
+				fmt.Sprintf("That code does not match. %d %s left.", left, map[bool]string{true: "try", false: "tries"}[left == 1]))
 			b.press(p, "/code", "code", "12ab").want(http.StatusUnprocessableEntity, "A code has six digits.")
 		}
 		b.press(p, "/code", "code", wrong(inv.Code)).want(http.StatusNotFound, "This invitation no longer works")

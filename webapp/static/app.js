@@ -91,7 +91,7 @@ function connect() {
   stream.addEventListener('open', () => { clearInterval(poll); poll = 0; });
   stream.addEventListener('clock', (event) => clock(event.data));
   stream.addEventListener('show', (event) => show(event.data, event.lastEventId));
-  stream.addEventListener('end', () => { disconnect(); announce(text.signedOut); });
+  stream.addEventListener('end', () => { disconnect(); complain(text.signedOut); });
   stream.addEventListener('error', () => {
     if (!poll) poll = setInterval(ask, 10000);
     if (stream && stream.readyState === EventSource.CLOSED) stream = undefined;
@@ -109,7 +109,7 @@ function disconnect() {
 async function ask() {
   try {
     const answer = await fetch(address({ once: 1, seen: place.dataset.seen }), { cache: 'no-store' });
-    if (answer.status === 401) { disconnect(); announce(text.signedOut); return; }
+    if (answer.status === 401) { disconnect(); complain(text.signedOut); return; }
     if (answer.headers.get('Live-Left')) clock(answer.headers.get('Live-Left'));
     if (answer.status === 200) show(await answer.text(), answer.headers.get('Live-Id'));
   } catch {
