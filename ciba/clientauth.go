@@ -100,7 +100,11 @@ func basic(line string) *proof {
 	if !isBasic(line) {
 		return nil
 	}
-	plain, err := base64.StdEncoding.DecodeString(strings.Trim(line[6:], " "))
+	encoded := strings.Trim(line[6:], " ")
+	if strings.ContainsAny(encoded, "\r\n") { // which the decoder would skip
+		return nil
+	}
+	plain, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return nil
 	}
