@@ -41,7 +41,7 @@ func (m Message) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(m.Kind)), slog.String("request", string(m.Request)))
 }
 
-// phrases are the texts of one language: ux.md 2.1, detail level "minimal".
+// phrases are the texts of one language, in the detail level that lock screens may show.
 type phrases struct {
 	title, request, reminder, reminderBy, closed, codeTitle, code string
 

@@ -6,7 +6,7 @@ import (
 	"assent/approvals"
 )
 
-// Numbers of the ladder (ux.md's section on fatigue; all waits count from the outcome before).
+// Numbers of the ladder. All waits count from the outcome before.
 const (
 	DefaultWait = 60 * time.Second // from one channel to the next, and for a report on an unknown outcome
 

@@ -160,7 +160,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 				t.Errorf("audience %q", got)
 			}
 		}},
-		{"client-compat 12", "audience=None", bc("audience", "None"), func(t *testing.T, r *approvals.Request) {
+		{"published clients: audience=None", "audience=None", bc("audience", "None"), func(t *testing.T, r *approvals.Request) {
 			if len(r.Audience) != 0 {
 				t.Errorf("audience %q", r.Audience)
 			}

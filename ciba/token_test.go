@@ -207,7 +207,7 @@ func TestOneRedemption(t *testing.T) {
 	}
 }
 
-// TestJSONBody: published clients send JSON to the token endpoint (client-compat 2).
+// TestJSONBody: published clients send JSON to the token endpoint.
 func TestJSONBody(t *testing.T) {
 	s := newService(t)
 	handle := s.ask(t)
