@@ -56,7 +56,9 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 	defer stop()
 	ready := make(chan *service, 1)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serve(ctx, cfg, newLogger(s.err, "warn"), func(s *service) { ready <- s }) })
+	g.Go(func() error {
+		return newService(cfg, newLogger(s.err, "warn")).serve(ctx, func(s *service) { ready <- s })
+	})
 	g.Go(func() error {
 		defer stop()
 		select {

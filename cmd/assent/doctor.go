@@ -64,7 +64,7 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 	if err := unlock(); err != nil {
 		return nil, err
 	}
-	s := &service{cfg: Config{Data: c.Data, RootKeyFile: os.Getenv("ASSENT_ROOT_KEY_FILE")}, clock: &clock{}, log: slog.New(slog.DiscardHandler)}
+	s := newService(Config{Data: c.Data, RootKeyFile: os.Getenv("ASSENT_ROOT_KEY_FILE")}, slog.New(slog.DiscardHandler))
 	if _, err := os.Stat(s.storePath()); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,9 +24,11 @@ var devFiles embed.FS
 var phonePage = template.Must(template.ParseFS(devFiles, "dev/phone.html"))
 
 // phone is the simulated phone of dev mode: a channel that delivers into this process, and a page that shows what lies
-// on the lock screen. It behaves like a push service: a message with a tag replaces the older one of that tag.
+// on the lock screen. It behaves like a push service: a message with a tag replaces the older one of that tag. Everything
+// it was ever given also goes into a file, a line each, so that scripts can follow what was sent.
 type phone struct {
-	now func() time.Time
+	outbox string // path of that file
+	now    func() time.Time
 
 	mu       sync.Mutex
 	messages map[string][]phoneMessage // by person, newest first
@@ -34,11 +39,20 @@ type phoneMessage struct {
 	At time.Time
 }
 
+// outboxFile is the phone's file in the data folder: JSON lines, which outlive the process and are never read by it.
+const outboxFile = "dev-outbox.jsonl"
+
+// outboxLine is one line of it.
+type outboxLine struct {
+	Person string
+	phoneMessage
+}
+
 // maxPhoneMessages is how many messages a simulated phone keeps.
 const maxPhoneMessages = 200
 
-func newPhone(now func() time.Time) *phone {
-	return &phone{now: now, messages: map[string][]phoneMessage{}}
+func newPhone(outbox string, now func() time.Time) *phone {
+	return &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}}
 }
 
 // Name is the channel's name in deliveries and addresses.
@@ -46,22 +60,42 @@ func (p *phone) Name() string { return "phone" }
 
 // Send puts a message on the lock screen.
 func (p *phone) Send(_ context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
-	p.put(to.Value, m)
+	if err := p.put(to.Value, m); err != nil {
+		return approvals.Delivery{}, err
+	}
 	return approvals.Delivery{Channel: p.Name(), Status: "accepted", At: p.now()}, nil
 }
 
 // Retract replaces what was sent with the quiet word that nothing is left to do.
 func (p *phone) Retract(_ context.Context, to approvals.Address, m channels.Message) error {
-	p.put(to.Value, m)
+	return p.put(to.Value, m)
+}
+
+func (p *phone) put(person string, m channels.Message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	got := phoneMessage{m, p.now()}
+	if err := p.keep(outboxLine{person, got}); err != nil {
+		return fmt.Errorf("keep message in %s: %w", outboxFile, err)
+	}
+	list := slices.DeleteFunc(p.messages[person], func(old phoneMessage) bool { return m.Tag != "" && old.Tag == m.Tag })
+	list = slices.Insert(list, 0, got)
+	p.messages[person] = list[:min(len(list), maxPhoneMessages)]
 	return nil
 }
 
-func (p *phone) put(person string, m channels.Message) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := slices.DeleteFunc(p.messages[person], func(old phoneMessage) bool { return m.Tag != "" && old.Tag == m.Tag })
-	list = slices.Insert(list, 0, phoneMessage{m, p.now()})
-	p.messages[person] = list[:min(len(list), maxPhoneMessages)]
+// keep appends in one write, so that a kill leaves whole lines.
+func (p *phone) keep(line outboxLine) error {
+	raw, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(p.outbox, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(raw, '\n'))
+	return errors.Join(err, f.Close())
 }
 
 func (p *phone) of(person string) []phoneMessage {

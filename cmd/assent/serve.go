@@ -29,7 +29,7 @@ func (c *serveCmd) Run(ctx context.Context, root *cli, s streams) error {
 	if err := cfg.check(); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	return serve(ctx, cfg, newLogger(s.err, cfg.LogLevel), nil)
+	return newService(cfg, newLogger(s.err, cfg.LogLevel)).serve(ctx, nil)
 }
 
 // newLogger writes JSON, or text when a person is looking. Times are UTC.
@@ -52,18 +52,17 @@ func newLogger(w io.Writer, level string) *slog.Logger {
 
 // serve opens the listeners and the service, runs both and stops in the reverse order: listeners, loops, bus, store.
 // ready, which may be nil, is called with the service once it answers.
-func serve(ctx context.Context, cfg Config, log *slog.Logger, ready func(*service)) (err error) {
-	listener, err := net.Listen("tcp", cfg.Listen)
+func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
+	listener, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer listener.Close()
-	cfg.Listen = listener.Addr().String()
-	if err := cfg.completeURLs(); err != nil {
+	s.cfg.Listen = listener.Addr().String()
+	if err := s.cfg.completeURLs(); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	s, err := openService(ctx, cfg, log)
-	if err != nil {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
@@ -81,17 +80,17 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, ready func(*servic
 	s.startLoops(g, loops)
 	g.Go(func() error {
 		<-failed.Done() // asked to stop, or a part has failed
-		log.Info("stopping")
+		s.log.Info("stopping")
 		err := s.stopDoors(doors)
 		stopLoops()
 		return err
 	})
-	log.Info("ready", "listen", cfg.Listen, "issuer", cfg.Issuer, "pages", cfg.PagesURL, "metrics", s.cfg.AdminListen, "dev", cfg.Dev)
+	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
 	if ready != nil {
 		ready(s)
 	}
 	err = g.Wait()
-	log.Info("stopped")
+	s.log.Info("stopped")
 	return err
 }
 

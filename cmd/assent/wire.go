@@ -27,6 +27,8 @@ type service struct {
 	log   *slog.Logger
 	clock *clock
 
+	// openDB is store.Open; a test puts itself between a write and its durability here.
+	openDB func(ctx context.Context, dsn string, now func() time.Time) (store.Store, error)
 	unlock func() error
 	root   *keys.Root
 	store  store.Store
@@ -44,15 +46,19 @@ type service struct {
 	metrics    *metrics
 }
 
-// openService builds everything over the data folder, from the store up. On an error what was opened is closed.
-func openService(ctx context.Context, cfg Config, log *slog.Logger) (*service, error) {
-	s := &service{cfg: cfg, log: log, clock: &clock{}, hub: approvals.NewHub(), channels: map[string]channels.Channel{}}
+func newService(cfg Config, log *slog.Logger) *service {
+	return &service{cfg: cfg, log: log, clock: &clock{}, openDB: store.Open, hub: approvals.NewHub(),
+		channels: map[string]channels.Channel{}}
+}
+
+// open builds everything over the data folder, from the store up. On an error what was opened is closed.
+func (s *service) open(ctx context.Context) error {
 	for _, open := range []func(context.Context) error{s.openData, s.openStore, s.openBus, s.openDesk, s.openDoors, s.loadFixtures} {
 		if err := open(ctx); err != nil {
-			return nil, errors.Join(err, s.close())
+			return errors.Join(err, s.close())
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // openData takes the folder and the root key. A key is made only together with the store: a store whose key is
@@ -87,7 +93,7 @@ const (
 )
 
 func (s *service) openStore(ctx context.Context) (err error) {
-	if s.store, err = store.Open(ctx, "bolt:"+s.storePath(), s.clock.Now); err != nil {
+	if s.store, err = s.openDB(ctx, "bolt:"+s.storePath(), s.clock.Now); err != nil {
 		return err
 	}
 	rec, err := s.store.Get(ctx, kindMeta, keyRootID)
@@ -118,7 +124,7 @@ func (s *service) openDesk(context.Context) error {
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
 	if s.cfg.Dev {
 		s.desk.Ceiling = approvals.LevelLink
-		simulated := newPhone(s.clock.Now)
+		simulated := newPhone(filepath.Join(s.cfg.Data, outboxFile), s.clock.Now)
 		s.channels[simulated.Name()] = simulated
 		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.sweep}
 	}
