@@ -76,11 +76,20 @@ func (b *browser) do(req *http.Request) error {
 // press submits the form whose action has part in its path, with what the page put into it and the given values on
 // top.
 func (b *browser) press(ctx context.Context, part string, values map[string]string) error {
+	req, err := b.fill(ctx, part, values)
+	if err != nil {
+		return err
+	}
+	return b.do(req)
+}
+
+// fill makes the request that press sends.
+func (b *browser) fill(ctx context.Context, part string, values map[string]string) (*http.Request, error) {
 	form := findNode(b.page.root, func(n *html.Node) bool {
 		return n.Data == "form" && strings.EqualFold(attr(n, "method"), "post") && strings.Contains(pathOf(attr(n, "action"), b.page.url), part)
 	})
 	if form == nil {
-		return fmt.Errorf("the page %q has no form for %s", b.page.title(), part)
+		return nil, fmt.Errorf("the page %q has no form for %s", b.page.title(), part)
 	}
 	fields := url.Values{}
 	walk(form, func(n *html.Node) {
@@ -93,16 +102,16 @@ func (b *browser) press(ctx context.Context, part string, values map[string]stri
 	}
 	target, err := b.resolve(attr(form, "action"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, "POST", target.String(), strings.NewReader(fields.Encode()))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Origin", target.Scheme+"://"+target.Host)
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
-	return b.do(req)
+	return req, nil
 }
 
 func pathOf(action string, base *url.URL) string {

@@ -116,6 +116,7 @@ func (d *devMode) answer(w http.ResponseWriter, r *http.Request, handle, user st
 	case errors.Is(err, approvals.ErrNotFound):
 		http.Error(w, "no such request for that user", http.StatusNotFound)
 	case errors.Is(err, approvals.ErrUnavailable):
+		w.Header().Set("Retry-After", "2")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:
 		http.Error(w, err.Error(), http.StatusConflict)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/net/html"
 )
 
 // TestMain lets the test binary be the assent binary: a test starts itself as a process of its own and can kill it.
@@ -75,13 +77,13 @@ func (p *process) read(stderr io.Reader, ready chan<- error) {
 	defer close(p.done)
 	lines := bufio.NewScanner(stderr)
 	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	for waiting := true; lines.Scan(); {
 		p.mu.Lock()
 		p.logs.Write(append(lines.Bytes(), '\n'))
 		p.mu.Unlock()
 		var line struct{ Msg, Issuer, Pages, Metrics string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
-			p.issuer, p.pages, p.metrics = line.Issuer, line.Pages, line.Metrics
+		if waiting && json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
+			p.issuer, p.pages, p.metrics, waiting = line.Issuer, line.Pages, line.Metrics, false
 			ready <- nil
 		}
 	}
@@ -198,6 +200,15 @@ func (a wireAnswer) member(name string) string {
 
 // send posts a form to an endpoint.
 func (a *agentHTTP) send(ctx context.Context, path string, form url.Values, header http.Header) (wireAnswer, error) {
+	req, err := a.request(ctx, path, form, header)
+	if err != nil {
+		return wireAnswer{}, err
+	}
+	return do(a.http, req)
+}
+
+// request makes the request that send sends.
+func (a *agentHTTP) request(ctx context.Context, path string, form url.Values, header http.Header) (*http.Request, error) {
 	body := url.Values{}
 	for name, values := range form {
 		body[name] = values
@@ -208,7 +219,7 @@ func (a *agentHTTP) send(ctx context.Context, path string, form url.Values, head
 	}
 	req, err := http.NewRequestWithContext(ctx, "POST", strings.TrimSuffix(a.issuer, "/")+path, strings.NewReader(body.Encode()))
 	if err != nil {
-		return wireAnswer{}, err
+		return nil, err
 	}
 	for name, values := range header {
 		req.Header[name] = values
@@ -217,7 +228,12 @@ func (a *agentHTTP) send(ctx context.Context, path string, form url.Values, head
 	if a.basic {
 		req.SetBasicAuth(url.QueryEscape(a.id), url.QueryEscape(a.secret))
 	}
-	resp, err := a.http.Do(req)
+	return req, nil
+}
+
+// do returns an answer once all of it is there.
+func do(client *http.Client, req *http.Request) (wireAnswer, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return wireAnswer{}, err
 	}
@@ -226,18 +242,60 @@ func (a *agentHTTP) send(ctx context.Context, path string, form url.Values, head
 	return wireAnswer{resp.StatusCode, resp.Header, raw}, err
 }
 
+// devDecide decides through dev mode, as the subject of the request.
+func devDecide(ctx context.Context, client *http.Client, pages, id string, approve bool) (wireAnswer, error) {
+	req, err := devRequest(ctx, pages, id, approve)
+	if err != nil {
+		return wireAnswer{}, err
+	}
+	return do(client, req)
+}
+
+func devRequest(ctx context.Context, pages, id string, approve bool) (*http.Request, error) {
+	path := map[bool]string{true: "/dev/approve", false: "/dev/deny"}[approve]
+	req, err := http.NewRequestWithContext(ctx, "POST", pages+path, strings.NewReader(fmt.Sprintf(`{"auth_req_id": %q}`, id)))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, err
+}
+
+// verdict is what a request page says: "open", "approved", "denied", or "" for anything else.
+func (p *htmlPage) verdict() string {
+	card := findNode(p.root, func(n *html.Node) bool { return n.Data == "article" && attr(n, "data-stage") != "" })
+	switch {
+	case card == nil:
+		return ""
+	case attr(card, "data-stage") == "open":
+		return "open"
+	case slices.Contains(strings.Fields(attr(card, "class")), "ok"):
+		return "approved"
+	case slices.Contains(strings.Fields(attr(card, "class")), "no"):
+		return "denied"
+	}
+	return ""
+}
+
 // ask posts a backchannel request with defaults for what form leaves out.
 func (a *agentHTTP) ask(ctx context.Context, form url.Values, header http.Header) (wireAnswer, error) {
+	return a.send(ctx, "/bc-authorize", askForm(form), header)
+}
+
+func askForm(form url.Values) url.Values {
 	defaults := url.Values{"scope": {"openid"}, "login_hint": {"ann"}, "binding_message": {"H3-91"}, "authorization_details": {pay}}
 	for name, values := range form {
 		defaults[name] = values
 	}
-	return a.send(ctx, "/bc-authorize", defaults, header)
+	return defaults
 }
 
 // poll posts a token request for an auth_req_id.
 func (a *agentHTTP) poll(ctx context.Context, id string, header http.Header) (wireAnswer, error) {
-	return a.send(ctx, "/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {id}}, header)
+	return a.send(ctx, "/token", pollForm(id), header)
+}
+
+func pollForm(id string) url.Values {
+	return url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {id}}
 }
 
 // must returns the answer of a call that has to succeed with a status.
