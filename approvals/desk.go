@@ -135,7 +135,7 @@ func (d *Desk) tell(r *Request) {
 	if r.Forgotten() {
 		d.requests.drop(string(r.ID))
 	} else {
-		d.requests.set(string(r.ID), r, func(old *Request) bool { return old.Rev > r.Rev })
+		d.remember(r)
 	}
 	d.hub.Signal(string(r.ID), TopicPerson(r.Subject), TopicOutbox)
 }
@@ -153,7 +153,7 @@ func (d *Desk) AsOf(ctx context.Context, id ID, n uint64) (*Request, error) {
 		return r, err
 	}
 	if r, err = d.store.Request(ctx, id); err == nil {
-		d.requests.set(string(id), r, func(old *Request) bool { return old.Rev > r.Rev })
+		d.remember(r)
 	}
 	return r, err
 }
@@ -179,10 +179,27 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 	// waiters have to hear of it.
 	r, err := d.store.Update(context.WithoutCancel(ctx), id, change)
 	if err != nil {
+		d.catchUp(ctx, id, err)
 		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
 	}
 	d.tell(r)
 	return r, nil
+}
+
+// catchUp brings memory up to date after a refusal: whoever was faster may not have told yet, and the one who came second
+// must not go on reading what was before.
+func (d *Desk) catchUp(ctx context.Context, id ID, refusal error) {
+	if errors.Is(refusal, ErrUnavailable) || errors.Is(refusal, ErrNotFound) {
+		return
+	}
+	if r, err := d.store.Request(ctx, id); err == nil {
+		d.remember(r)
+	}
+}
+
+// remember keeps r unless memory holds a later revision.
+func (d *Desk) remember(r *Request) {
+	d.requests.set(string(r.ID), r, func(old *Request) bool { return old.Rev > r.Rev })
 }
 
 // Answer is a person's decision as a page or a simulator hands it in.

@@ -425,6 +425,49 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// slowStore keeps whoever has made a change from hearing of it.
+type slowStore struct {
+	approvals.Store
+	made, tell chan struct{}
+}
+
+func (s slowStore) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+	r, err := s.Store.Update(ctx, id, change)
+	if err == nil {
+		close(s.made)
+		<-s.tell
+	}
+	return r, err
+}
+
+// Whoever comes second sees the first one's decision, even before the first one has heard of it.
+func TestLoserSeesWinner(t *testing.T) {
+	o := newOffice(t)
+	slow := slowStore{o.store, make(chan struct{}), make(chan struct{})}
+	desk := approvals.NewDesk(approvals.DeskParts{Store: slow, Records: o.store, Directory: o.dir, Hub: o.hub, Hash: hash,
+		Now: o.now, Log: slog.New(slog.DiscardHandler)})
+	r, _ := o.ask(time.Minute)
+	if _, err := desk.Request(t.Context(), r.ID); err != nil { // it is in memory, pending
+		t.Fatal(err)
+	}
+	answer, won := o.answer(r), make(chan error)
+	go func() {
+		_, err := desk.Approve(t.Context(), r.ID, answer)
+		won <- err
+	}()
+	<-slow.made
+	if _, err := desk.Deny(t.Context(), r.ID, answer); !errors.Is(err, approvals.ErrDecided) {
+		t.Errorf("second decision: %v", err)
+	}
+	if now, err := desk.Request(t.Context(), r.ID); err != nil || now.State != approvals.Approved {
+		t.Errorf("after it the loser sees %v, %v", now, err)
+	}
+	close(slow.tell)
+	if err := <-won; err != nil {
+		t.Error(err)
+	}
+}
+
 func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	s, err := bolt.Open(filepath.Join(dir, "assent.db"), bolt.Options{})
