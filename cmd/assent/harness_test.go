@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -262,16 +261,17 @@ func devRequest(ctx context.Context, pages, id string, approve bool) (*http.Requ
 
 // verdict is what a request page says: "open", "approved", "denied", or "" for anything else.
 func (p *htmlPage) verdict() string {
-	card := findNode(p.root, func(n *html.Node) bool { return n.Data == "article" && attr(n, "data-stage") != "" })
-	switch {
-	case card == nil:
-		return ""
-	case attr(card, "data-stage") == "open":
+	if findNode(p.root, func(n *html.Node) bool { return attr(n, "data-stage") == "open" }) != nil {
 		return "open"
-	case slices.Contains(strings.Fields(attr(card, "class")), "ok"):
-		return "approved"
-	case slices.Contains(strings.Fields(attr(card, "class")), "no"):
-		return "denied"
+	}
+	h1 := findNode(p.root, func(n *html.Node) bool { return n.Data == "h1" })
+	if h1 == nil {
+		return ""
+	}
+	for _, verdict := range []string{"approved", "denied"} {
+		if words := strings.ToLower(textOf(h1)); strings.HasPrefix(words, verdict) || strings.HasPrefix(words, "already "+verdict) {
+			return verdict
+		}
 	}
 	return ""
 }
