@@ -56,6 +56,8 @@ type Config struct {
 	NATSURL   string `name:"nats-url" env:"ASSENT_NATS_URL" toml:"nats-url" placeholder:"URL" help:"External NATS with JetStream; embedded by default."`
 	NATSCreds string `name:"nats-creds" env:"ASSENT_NATS_CREDS_FILE" toml:"nats-creds" placeholder:"FILE" help:"Credentials file for it."`
 	NATSCA    string `name:"nats-ca" env:"ASSENT_NATS_CA" toml:"nats-ca" placeholder:"FILE" help:"Certificate authority for it, PEM."`
+	NATSCert  string `name:"nats-cert" env:"ASSENT_NATS_CERT" toml:"nats-cert" placeholder:"FILE" help:"Client certificate for it, PEM."`
+	NATSKey   string `name:"nats-key" env:"ASSENT_NATS_KEY" toml:"nats-key" placeholder:"FILE" help:"Its private key, PEM."`
 
 	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
 	MaxLife     Seconds `name:"max-expiry" default:"604800" env:"ASSENT_MAX_EXPIRY" toml:"max-expiry" placeholder:"SECONDS" help:"Longest life; longer wishes are cut to it."`

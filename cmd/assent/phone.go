@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -25,7 +27,7 @@ var phonePage = template.Must(template.ParseFS(devFiles, "dev/phone.html"))
 
 // phone is the simulated phone of dev mode: a channel that delivers into this process, and a page that shows what lies
 // on the lock screen. It behaves like a push service: a message with a tag replaces the older one of that tag. Everything
-// it was ever given also goes into a file, a line each, so that scripts can follow what was sent.
+// it was ever given also goes into a file, a line each: scripts can follow it, and the screen outlives a restart.
 type phone struct {
 	outbox string // path of that file
 	now    func() time.Time
@@ -39,7 +41,7 @@ type phoneMessage struct {
 	At time.Time
 }
 
-// outboxFile is the phone's file in the data folder: JSON lines, which outlive the process and are never read by it.
+// outboxFile is the phone's file in the data folder: JSON lines, oldest first.
 const outboxFile = "dev-outbox.jsonl"
 
 // outboxLine is one line of it.
@@ -51,37 +53,62 @@ type outboxLine struct {
 // maxPhoneMessages is how many messages a simulated phone keeps.
 const maxPhoneMessages = 200
 
-func newPhone(outbox string, now func() time.Time) *phone {
-	return &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}}
+// newPhone shows what the file says was sent before.
+func newPhone(outbox string, now func() time.Time) (*phone, error) {
+	p := &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}}
+	f, err := os.Open(outbox)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("phone: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var line outboxLine
+		if json.Unmarshal(lines.Bytes(), &line) == nil { // a torn last line was never on the screen
+			p.show(line.Person, line.phoneMessage)
+		}
+	}
+	return p, lines.Err()
 }
 
 // Name is the channel's name in deliveries and addresses.
 func (p *phone) Name() string { return "phone" }
 
 // Send puts a message on the lock screen.
-func (p *phone) Send(_ context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
-	if err := p.put(to.Value, m); err != nil {
+func (p *phone) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
+	if err := p.put(ctx, to.Value, m); err != nil {
 		return approvals.Delivery{}, err
 	}
 	return approvals.Delivery{Channel: p.Name(), Status: "accepted", At: p.now()}, nil
 }
 
 // Retract replaces what was sent with the quiet word that nothing is left to do.
-func (p *phone) Retract(_ context.Context, to approvals.Address, m channels.Message) error {
-	return p.put(to.Value, m)
+func (p *phone) Retract(ctx context.Context, to approvals.Address, m channels.Message) error {
+	return p.put(ctx, to.Value, m)
 }
 
-func (p *phone) put(person string, m channels.Message) error {
+func (p *phone) put(ctx context.Context, person string, m channels.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	got := phoneMessage{m, p.now()}
 	if err := p.keep(outboxLine{person, got}); err != nil {
 		return fmt.Errorf("keep message in %s: %w", outboxFile, err)
 	}
-	list := slices.DeleteFunc(p.messages[person], func(old phoneMessage) bool { return m.Tag != "" && old.Tag == m.Tag })
+	p.show(person, got)
+	return nil
+}
+
+// show lays a message on top, in place of an older one with its tag.
+func (p *phone) show(person string, got phoneMessage) {
+	list := slices.DeleteFunc(p.messages[person], func(old phoneMessage) bool { return got.Tag != "" && old.Tag == got.Tag })
 	list = slices.Insert(list, 0, got)
 	p.messages[person] = list[:min(len(list), maxPhoneMessages)]
-	return nil
 }
 
 // keep appends in one write, so that a kill leaves whole lines.

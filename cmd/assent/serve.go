@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"assent/approvals"
 	"assent/channels"
 )
 
@@ -102,18 +101,15 @@ func (s *service) startLoops(g *errgroup.Group, ctx context.Context) {
 		func(ctx context.Context) error {
 			return s.bus.Consume(ctx, "dispatcher", s.dispatcher.Handle, channels.Kinds()...)
 		},
-		s.deliverLoop,
+		func(ctx context.Context) error { return s.dispatcher.Run(ctx, s.hub) },
 		s.sweepLoop,
 	} {
 		g.Go(func() error { return ended(ctx, loop(ctx)) })
 	}
 	for name := range s.channels {
-		g.Go(func() error { return ended(ctx, s.bus.Work(ctx, name, workers, s.dispatcher.Work)) })
+		g.Go(func() error { return ended(ctx, s.bus.Work(ctx, name, channels.InFlight, s.dispatcher.Work)) })
 	}
 }
-
-// workers is how many messages of one channel are under way at once.
-const workers = 256
 
 // ended makes the end of a loop that was told to stop no error.
 func ended(ctx context.Context, err error) error {
@@ -147,29 +143,6 @@ func (s *service) sweepLoop(ctx context.Context) error {
 				s.log.ErrorContext(ctx, "prune", "err", err)
 			}
 		case <-sweep.C:
-		}
-	}
-}
-
-// deliverEvery is how often overdue deliveries are taken up again. The bus is faster; this is what makes them certain.
-const deliverEvery = 30 * time.Second
-
-// deliverLoop works off deliveries that nobody was woken for, beginning with those of the last run, and one-time codes
-// as soon as a page asks for one.
-func (s *service) deliverLoop(ctx context.Context) error {
-	asked := s.hub.Watch(approvals.TopicDue)
-	defer asked.Close()
-	tick := time.NewTicker(deliverEvery)
-	defer tick.Stop()
-	for {
-		if _, err := s.dispatcher.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "take up deliveries", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-asked.C:
-		case <-tick.C:
 		}
 	}
 }

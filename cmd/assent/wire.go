@@ -111,7 +111,7 @@ func (s *service) openStore(ctx context.Context) (err error) {
 
 func (s *service) openBus(ctx context.Context) (err error) {
 	s.bus, err = stream.Open(ctx, stream.Config{URL: s.cfg.NATSURL, Dir: filepath.Join(s.cfg.Data, "jetstream"),
-		Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Now: s.clock.Now, Log: s.log})
+		Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Cert: s.cfg.NATSCert, Key: s.cfg.NATSKey, Now: s.clock.Now, Log: s.log})
 	return err
 }
 
@@ -124,7 +124,10 @@ func (s *service) openDesk(context.Context) error {
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
 	if s.cfg.Dev {
 		s.desk.Ceiling = approvals.LevelLink
-		simulated := newPhone(filepath.Join(s.cfg.Data, outboxFile), s.clock.Now)
+		simulated, err := newPhone(filepath.Join(s.cfg.Data, outboxFile), s.clock.Now)
+		if err != nil {
+			return err
+		}
 		s.channels[simulated.Name()] = simulated
 		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.sweep}
 	}
