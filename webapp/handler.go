@@ -3,7 +3,6 @@ package webapp
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -182,7 +181,7 @@ func (h *Handler) page(f func(*visit) (answer, error)) http.HandlerFunc {
 			a = h.explain(w, v, err)
 		}
 		if err := h.write(w, v, a); err != nil {
-			h.Log.ErrorContext(r.Context(), "page not written", "err", err)
+			h.Log.ErrorContext(r.Context(), "page not rendered", "err", err)
 		}
 	}
 }
@@ -252,9 +251,7 @@ func (h *Handler) write(w http.ResponseWriter, v *visit, a answer) error {
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 	}
-	if _, err := w.Write(body.Bytes()); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
-		return fmt.Errorf("write page: %w", err)
-	}
+	_, _ = w.Write(body.Bytes()) // a browser that has gone is no error of ours
 	return nil
 }
 
