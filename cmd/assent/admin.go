@@ -62,7 +62,7 @@ type (
 	}
 	invitation struct {
 		URL     string    `json:"url"`
-		Code    string    `json:"code"`
+		Code    string    `json:"code,omitempty"` // empty: the person's own channel brings one
 		Expires time.Time `json:"expires"`
 	}
 	disabled struct {
@@ -282,6 +282,9 @@ func (a *admin) invite(r *http.Request) (any, error) {
 	inv, err := a.s.pages.Invite(r.Context(), approvals.PersonID(r.PathValue("sub")))
 	if err != nil {
 		return nil, fmt.Errorf("invite %s: %w", r.PathValue("sub"), err)
+	}
+	if inv.ByCode {
+		inv.Code = ""
 	}
 	return invitation{inv.URL, inv.Code, inv.Expires}, nil
 }

@@ -85,8 +85,13 @@ func (c *personInviteCmd) Run(ctx context.Context, s streams) error {
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(inv)
 	}
-	_, err = fmt.Fprintf(s.out, "link: %s\ncode: %s\n\nGive the person the link, and tell the code another way: whoever has both is that person.\nGood until %s, once.\n",
-		inv.URL, inv.Code, inv.Expires.Format(time.RFC1123))
+	fmt.Fprintf(s.out, "link: %s\n", inv.URL)
+	if inv.Code == "" {
+		fmt.Fprintln(s.out, "\nGive the person the link. A code comes over the person's own channel when it is opened.")
+	} else {
+		fmt.Fprintf(s.out, "code: %s\n\nGive the person the link, and tell the code another way: whoever has both is that person.\n", inv.Code)
+	}
+	_, err = fmt.Fprintf(s.out, "Good until %s, once.\n", inv.Expires.UTC().Format(time.RFC1123))
 	return err
 }
 
