@@ -17,14 +17,14 @@ const (
 	sweepAtOne = 64 // steps side by side, so that commits group
 )
 
-// Run sweeps when it starts and each 30 s, and looks for one-time codes whenever somebody signals
+// Run resumes when it starts, sweeps each 30 s, and looks for one-time codes whenever somebody signals
 // [approvals.TopicDue], until ctx ends.
 func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 	due := hub.Watch(approvals.TopicDue)
 	defer due.Close()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for sweep := d.Sweep; ; {
+	for sweep := d.Resume; ; {
 		if _, err := sweep(ctx); err != nil && ctx.Err() == nil {
 			d.Log.ErrorContext(ctx, "sweep of deliveries", "err", err)
 		}
@@ -43,22 +43,36 @@ func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 // messages leave after the bus has lost everything.
 func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
 	codes, err := d.codes(ctx)
-	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver)
+	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver, d.Now())
 	return codes + deliveries, errors.Join(err, err2)
 }
 
-func (d *Dispatcher) codes(ctx context.Context) (int, error) { return d.sweep(ctx, approvals.StepCode) }
+// Resume is a Sweep that looks at every request with a step, overdue or not: what was sent for one that has ended
+// meanwhile is taken back now, even if the bus has lost the event that said so.
+func (d *Dispatcher) Resume(ctx context.Context) (int, error) {
+	codes, err := d.codes(ctx)
+	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver, d.Now().Add(longestStep))
+	return codes + deliveries, errors.Join(err, err2)
+}
 
-// sweep goes through the steps of one name page by page. Steps that move while it runs get later times, so it ends.
-func (d *Dispatcher) sweep(ctx context.Context, name string) (taken int, err error) {
-	now, after := d.Now(), ""
+// longestStep is further ahead than the step of any request.
+const longestStep = 100 * 365 * 24 * time.Hour
+
+func (d *Dispatcher) codes(ctx context.Context) (int, error) {
+	return d.sweep(ctx, approvals.StepCode, d.Now())
+}
+
+// sweep goes through the steps of one name up to a time, page by page. Steps that move while it runs get later times, and
+// each moves a few times only, so it ends.
+func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (taken int, err error) {
+	after := ""
 	kind := approvals.Step{Name: name}.Done().Kind
 	for ctx.Err() == nil {
 		page, err := d.Records.ScanAfter(ctx, kind, after, sweepPage)
 		if err != nil {
 			return taken, fmt.Errorf("sweep %s: %w", name, err)
 		}
-		due, err := overdue(page, now)
+		due, err := overdue(page, until)
 		if err != nil {
 			return taken, err
 		}
@@ -74,13 +88,13 @@ func (d *Dispatcher) sweep(ctx context.Context, name string) (taken int, err err
 	return taken, ctx.Err()
 }
 
-func overdue(page []approvals.Record, now time.Time) (due []approvals.Step, err error) {
+func overdue(page []approvals.Record, until time.Time) (due []approvals.Step, err error) {
 	for _, rec := range page {
 		s, err := readStep(rec)
 		if err != nil {
 			return nil, err
 		}
-		if s.At.After(now) {
+		if s.At.After(until) {
 			break
 		}
 		due = append(due, s)

@@ -147,6 +147,12 @@ func (s *service) sweepLoop(ctx context.Context) error {
 	}
 }
 
+// catchUp does everything that is due by now.
+func (s *service) catchUp(ctx context.Context) error {
+	_, err := s.dispatcher.Sweep(ctx)
+	return errors.Join(s.sweep(ctx), err)
+}
+
 func (s *service) sweep(ctx context.Context) error {
 	_, err := s.desk.Sweep(ctx)
 	return err

@@ -129,7 +129,7 @@ func (s *service) openDesk(context.Context) error {
 			return err
 		}
 		s.channels[simulated.Name()] = simulated
-		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.sweep}
+		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.catchUp}
 	}
 	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
 		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Now: s.clock.Now, Log: s.log}
