@@ -96,16 +96,17 @@ func (c *crash) fixtures(people string) {
 // life starts the service, keeps it busy, kills it, and notes which messages were under way.
 func (c *crash) life(load time.Duration) {
 	p := c.start()
-	stop := time.AfterFunc(load, func() {
+	killed := make(chan struct{})
+	time.AfterFunc(load, func() {
 		c.dead.Store(true)
 		p.kill()
+		close(killed)
 	})
-	defer stop.Stop()
 	began, before := time.Now(), c.journal.lines.Load()
 	c.all(func(who *customer) error { return who.live(p) })
 	c.loads += time.Since(began)
 	c.under += c.journal.lines.Load() - before
-	p.kill()
+	<-killed
 	c.look()
 }
 
