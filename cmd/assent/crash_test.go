@@ -60,6 +60,7 @@ type crash struct {
 	loads   time.Duration        // how long the service was under load
 	under   int64                // what it acknowledged meanwhile
 	started []time.Time          // of each life
+	slowest time.Duration        // start after a kill
 	open    map[approvals.ID]int // claims that were open at a kill
 	dead    atomic.Bool          // the service has been killed, so errors are no surprise
 	strange struct{ lost, double atomic.Int64 }
@@ -112,8 +113,11 @@ func (c *crash) life(load time.Duration) {
 
 func (c *crash) start() *process {
 	c.dead.Store(false)
-	c.started = append(c.started, time.Now())
-	return restartDev(c.t, c.data)
+	began := time.Now()
+	c.started = append(c.started, began)
+	p := restartDev(c.t, c.data)
+	c.slowest = max(c.slowest, time.Since(began))
+	return p
 }
 
 // all lets every customer work until the service is gone or their work is done.
@@ -198,7 +202,8 @@ func (c *crash) report(kills int) {
 	for _, n := range c.open {
 		open += n
 	}
-	c.t.Logf("%d acknowledged operations (%s), %.0f a second, %d kills", len(entries), told, rate, kills)
+	c.t.Logf("%d acknowledged operations (%s), %.0f a second, %d kills, slowest start %v",
+		len(entries), told, rate, kills, c.slowest.Round(time.Millisecond))
 	c.t.Logf("acknowledged requests or decisions lost: %d, double redemptions: %d", c.strange.lost.Load(), c.strange.double.Load())
 	c.t.Logf("%d messages, %d claims open at a kill; messages after a decision: %d with the claim made before it, %d across a kill",
 		messages, open, late, lateAcross)
