@@ -90,6 +90,8 @@ func (a *admin) handler() http.Handler {
 		mux.HandleFunc(pattern, a.serve(serve))
 	}
 	mux.HandleFunc("GET /backup", a.backup)
+	mux.Handle("GET /metrics", a.s.metrics.handler())
+	mux.Handle("GET /debug/pprof/", a.s.metrics.handler())
 	return mux
 }
 

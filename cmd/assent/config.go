@@ -32,7 +32,10 @@ type cli struct {
 	Keys    keysCmd    `cmd:"" help:"Rotate signing keys."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store of a running service. The root key is not in the copy."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a running service or a stopped service's data."`
+	Bench   benchCmd   `cmd:"" help:"Measure this binary on this machine."`
 	Version versionCmd `cmd:"" help:"Print version and licences."`
+
+	BenchEmpty benchEmptyCmd `cmd:"" hidden:"" name:"bench-empty" help:"Serve an empty handler to compare with."`
 
 	resources []Resource
 }

@@ -32,7 +32,23 @@ func newMetrics(s *service) *metrics {
 	}
 	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s})
+	m.countCommits()
 	return m
+}
+
+// countCommits shows how much the store has written, if it counts: writes that share a commit share its sync.
+func (m *metrics) countCommits() {
+	counted, ok := m.s.store.(interface {
+		Stats() (commits, writes uint64)
+	})
+	if !ok {
+		return
+	}
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_store_commits_total",
+			Help: "Durable commits of the store."}, func() float64 { n, _ := counted.Stats(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_store_writes_total",
+			Help: "Changes that went into them."}, func() float64 { _, n := counted.Stats(); return float64(n) }))
 }
 
 // observe counts what a handler answers.
