@@ -1,25 +1,39 @@
 package keys
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash"
 )
 
 // MAC is the keyed hash of parts under a label: the key id and 32 bytes of HMAC-SHA-256. Parts are length-prefixed, so
 // that ("ab", "c") and ("a", "bc") differ.
 func (r *Root) MAC(label string, parts ...string) []byte {
-	h := hmac.New(sha256.New, r.key(label))
-	var size [4]byte
+	d := r.derive(label)
+	k := d.hashes.Get().(*keyed)
+	defer d.hashes.Put(k)
+	return k.sum(append(make([]byte, 0, 36), r.id[:]...), parts)
+}
+
+// keyed is an HMAC with its key in place.
+type keyed struct {
+	hash    hash.Hash
+	message []byte // room for parts with their lengths
+}
+
+// sum appends the keyed hash of parts to b.
+func (k *keyed) sum(b []byte, parts []string) []byte {
+	k.message = k.message[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint32(size[:], uint32(len(p)))
-		h.Write(size[:])
-		h.Write([]byte(p))
+		k.message = binary.BigEndian.AppendUint32(k.message, uint32(len(p)))
+		k.message = append(k.message, p...)
 	}
-	return h.Sum(append(make([]byte, 0, 36), r.id[:]...))
+	k.hash.Reset()
+	k.hash.Write(k.message)
+	clear(k.message) // parts are secrets
+	return k.hash.Sum(b)
 }
 
 // Verify compares a kept MAC in constant time.

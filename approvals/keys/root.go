@@ -2,6 +2,7 @@ package keys
 
 import (
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -34,7 +35,7 @@ type Root struct {
 	id     [4]byte
 
 	mu      sync.RWMutex
-	derived map[string][]byte
+	derived map[string]*derived
 }
 
 // New makes a Root from 32 bytes.
@@ -42,7 +43,7 @@ func New(secret []byte) (*Root, error) {
 	if len(secret) != Size {
 		return nil, fmt.Errorf("root key: must have %d bytes, has %d", Size, len(secret))
 	}
-	r := &Root{secret: secret, derived: map[string][]byte{}}
+	r := &Root{secret: secret, derived: map[string]*derived{}}
 	sum := sha256.Sum256(append([]byte("assent root key id\x00"), r.key("id")...))
 	copy(r.id[:], sum[:])
 	return r, nil
@@ -51,21 +52,31 @@ func New(secret []byte) (*Root, error) {
 // ID names the key without giving it away: 6 characters, in every keyed hash and sealed value.
 func (r *Root) ID() string { return base64.RawURLEncoding.EncodeToString(r.id[:]) }
 
-func (r *Root) key(label string) []byte {
+// derived is the key of one label, with hashes that are ready to be used again: keying one costs as much as hashing.
+type derived struct {
+	key    []byte
+	hashes sync.Pool // of *keyed
+}
+
+func (r *Root) key(label string) []byte { return r.derive(label).key }
+
+func (r *Root) derive(label string) *derived {
 	r.mu.RLock()
-	k := r.derived[label]
+	d := r.derived[label]
 	r.mu.RUnlock()
-	if k != nil {
-		return k
+	if d != nil {
+		return d
 	}
 	k, err := hkdf.Key(sha256.New, r.secret, []byte("assent v1"), label, Size)
 	if err != nil {
 		panic("keys: " + err.Error()) // only for lengths that we never ask for
 	}
+	d = &derived{key: k}
+	d.hashes.New = func() any { return &keyed{hash: hmac.New(sha256.New, k)} }
 	r.mu.Lock()
-	r.derived[label] = k
+	r.derived[label] = d
 	r.mu.Unlock()
-	return k
+	return d
 }
 
 // Load reads a root key file: 32 bytes in base64url or standard base64, in one line.
