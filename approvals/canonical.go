@@ -1,11 +1,9 @@
 package approvals
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/big"
 	"slices"
@@ -31,73 +29,115 @@ func ParseJSON(raw []byte) (any, error) {
 	if !utf8.Valid(raw) || hasLoneSurrogate(raw) {
 		return nil, fmt.Errorf("%w in UTF-8", errJSON)
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	v, err := parseValue(d, 1)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w with nothing after it", errJSON)
-	}
-	return v, nil
-}
-
-func parseValue(d *json.Decoder, depth int) (any, error) {
-	t, err := d.Token()
-	if err != nil {
+	if !json.Valid(raw) {
 		return nil, errJSON
 	}
-	switch t := t.(type) {
-	case json.Delim:
+	s := scanner{raw: raw}
+	return s.value(1)
+}
+
+// scanner takes apart JSON whose syntax encoding/json has found valid; what is left to check is what that package lets
+// pass. It is several times faster than the token reader, which matters because every request is parsed twice.
+type scanner struct {
+	raw []byte
+	at  int
+}
+
+// next skips white space and the commas and colons between values, and returns the byte that follows.
+func (s *scanner) next() byte {
+	for {
+		switch c := s.raw[s.at]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			s.at++
+		default:
+			return c
+		}
+	}
+}
+
+func (s *scanner) value(depth int) (any, error) {
+	switch c := s.next(); c {
+	case '{', '[':
 		if depth > maxDepth {
 			return nil, fmt.Errorf("must not be deeper than %d levels", maxDepth)
 		}
-		if t == '[' {
-			return parseArray(d, depth)
+		s.at++
+		if c == '[' {
+			return s.array(depth)
 		}
-		return parseObject(d, depth)
-	case json.Number:
-		return t, checkNumber(string(t))
+		return s.object(depth)
+	case '"':
+		return s.text()
+	case 't':
+		s.at += len("true")
+		return true, nil
+	case 'f':
+		s.at += len("false")
+		return false, nil
+	case 'n':
+		s.at += len("null")
+		return nil, nil
 	}
-	return t, nil
+	return s.number()
 }
 
-func parseArray(d *json.Decoder, depth int) (any, error) {
+func (s *scanner) array(depth int) (any, error) {
 	list := []any{}
-	for d.More() {
-		v, err := parseValue(d, depth+1)
+	for s.next() != ']' {
+		v, err := s.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, v)
 	}
-	return list, closing(d)
+	s.at++
+	return list, nil
 }
 
-func parseObject(d *json.Decoder, depth int) (any, error) {
+func (s *scanner) object(depth int) (any, error) {
 	object := map[string]any{}
-	for d.More() {
-		t, err := d.Token()
+	for s.next() != '}' {
+		name, err := s.text()
 		if err != nil {
-			return nil, errJSON
+			return nil, err
 		}
-		name := t.(string) // the decoder allows nothing else here
 		if _, twice := object[name]; twice {
 			return nil, errors.New("must not name a member twice")
 		}
-		if object[name], err = parseValue(d, depth+1); err != nil {
+		if object[name], err = s.value(depth + 1); err != nil {
 			return nil, err
 		}
 	}
-	return object, closing(d)
+	s.at++
+	return object, nil
 }
 
-func closing(d *json.Decoder) error {
-	if _, err := d.Token(); err != nil {
-		return errJSON
+// text reads a string. One without escapes is the bytes between its quotes.
+func (s *scanner) text() (text string, err error) {
+	begin, plain := s.at, true
+	for s.at++; s.raw[s.at] != '"'; s.at++ {
+		if s.raw[s.at] == '\\' {
+			plain = false
+			s.at++
+		}
 	}
-	return nil
+	s.at++
+	if plain {
+		return string(s.raw[begin+1 : s.at-1]), nil
+	}
+	if err := json.Unmarshal(s.raw[begin:s.at], &text); err != nil {
+		return "", errJSON
+	}
+	return text, nil
+}
+
+func (s *scanner) number() (any, error) {
+	begin := s.at
+	for s.at < len(s.raw) && strings.IndexByte("+-.eE0123456789", s.raw[s.at]) >= 0 {
+		s.at++
+	}
+	n := json.Number(s.raw[begin:s.at])
+	return n, checkNumber(string(n))
 }
 
 // checkNumber refuses numbers that another reader would round: 20-digit integers, 1e400, 0.1000000000000000055.
@@ -207,11 +247,20 @@ func canonicalOrder(object map[string]any) []string {
 	for name := range object {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int {
-		return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
-	})
+	slices.SortFunc(names, compareUTF16)
 	return names
 }
+
+// compareUTF16 compares as UTF-16 code units compare. Code points order the same way, and so do bytes of UTF-8, but for
+// U+10000 and above: their surrogates come before U+E000.
+func compareUTF16(a, b string) int {
+	if !strings.ContainsFunc(a, beyondBMP) && !strings.ContainsFunc(b, beyondBMP) {
+		return strings.Compare(a, b)
+	}
+	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+}
+
+func beyondBMP(c rune) bool { return c > 0xffff }
 
 // formatNumber is ECMAScript's Number::toString.
 func formatNumber(f float64) string {

@@ -1,8 +1,11 @@
 package approvals
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -89,15 +92,21 @@ func TestParseJSONRefuses(t *testing.T) {
 	}
 }
 
-// Whatever is accepted has one canonical form, and that form is its own.
+// Whatever is accepted means what encoding/json reads, has one canonical form, and that form is its own.
 func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5,"x"]}`, `"\ud83d\ude00"`, `1e21`, `{"":{"\u2028":null}}`, `[[[[[[[[1]]]]]]]]`, `0e99999999999`} {
+	for _, s := range []string{`{"a":[1,2.5,"x"]}`, `[true ,false,null, -1.5e+3 ] `, `{"\\\"\u0041":"a\nb"}`, `"\ud83d\ude00"`, `1e21`, `{"":{"\u2028":null}}`, `[[[[[[[[1]]]]]]]]`, `0e99999999999`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		v, err := ParseJSON(raw)
 		if err != nil {
 			return
+		}
+		var plain any
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		if err := d.Decode(&plain); err != nil || !reflect.DeepEqual(v, plain) {
+			t.Fatalf("read %v, encoding/json reads %v, %v", v, plain, err)
 		}
 		once := Canonical(v)
 		again, err := ParseJSON(once)

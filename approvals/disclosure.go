@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -49,15 +50,32 @@ type Disclosure struct {
 // Canonical returns the RFC 8785 bytes of {button, expires_at, facts: [[label, text]…], locale, request, salt, template,
 // type, version, zone}. Whoever holds them can recompute [Disclosure.Digest] with any SHA-256 tool.
 func (d Disclosure) Canonical() []byte {
-	facts := make([]any, len(d.Facts))
-	for i, f := range d.Facts {
-		facts[i] = []any{f.Label, f.Text}
+	b := make([]byte, 0, 1<<10)
+	member := func(name, value string) {
+		b = append(append(append(b, '"'), name...), '"', ':')
+		b = append(appendString(b, value), ',')
 	}
-	return Canonical(map[string]any{
-		"request": string(d.Request), "type": d.Type, "template": d.Template, "version": d.Version,
-		"locale": d.Locale, "zone": d.Zone, "expires_at": d.ExpiresAt.UTC().Format(time.RFC3339), "salt": d.Salt,
-		"facts": facts, "button": d.Button,
-	})
+	b = append(b, '{') // members follow in their canonical order
+	member("button", d.Button)
+	member("expires_at", d.ExpiresAt.UTC().Format(time.RFC3339))
+	b = append(b, `"facts":[`...)
+	for i, f := range d.Facts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(append(b, '['), f.Label), ',')
+		b = append(appendString(b, f.Text), ']')
+	}
+	b = append(b, ']', ',')
+	member("locale", d.Locale)
+	member("request", string(d.Request))
+	member("salt", d.Salt)
+	member("template", d.Template)
+	member("type", d.Type)
+	b = append(strconv.AppendInt(append(b, `"version":`...), int64(d.Version), 10), ',')
+	member("zone", d.Zone)
+	b[len(b)-1] = '}'
+	return b
 }
 
 // Digest is the SHA-256 of [Disclosure.Canonical] in base64url without padding: 43 characters.
