@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"assent/approvals"
 )
 
@@ -191,16 +189,12 @@ func atHash(token string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-func sign(signer jose.Signer, claims any) (string, error) {
+func sign(signer compact, claims any) (string, error) {
 	payload, err := literal(claims)
 	if err != nil {
 		return "", err
 	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("sign: %w", err)
-	}
-	return signed.CompactSerialize()
+	return signer.sign(payload)
 }
 
 // literal writes JSON without turning <, > and & into escapes, so that authorization_details stay the bytes that were

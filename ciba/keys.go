@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -75,8 +76,8 @@ type signingKey struct {
 	keys.Signer
 	stored      storedKey
 	public      jose.JSONWebKey
-	accessToken jose.Signer // typ at+jwt
-	idToken     jose.Signer // typ JWT
+	accessToken compact // typ at+jwt
+	idToken     compact // typ JWT
 }
 
 // NewKeyring reads the signing keys, or makes the first one and its successor. fresh is as in
@@ -250,16 +251,11 @@ func newSigningKey(signer keys.Signer, s storedKey) (*signingKey, error) {
 	key := &signingKey{Signer: signer, stored: s,
 		public: jose.JSONWebKey{Key: signer.Public(), KeyID: signer.KeyID(), Algorithm: signer.Algorithm(), Use: "sig"}}
 	var err error
-	if key.accessToken, err = key.jose("at+jwt"); err != nil {
+	if key.accessToken, err = newCompact(signer, "at+jwt"); err != nil {
 		return nil, err
 	}
-	key.idToken, err = key.jose("JWT")
+	key.idToken, err = newCompact(signer, "JWT")
 	return key, err
-}
-
-func (s *signingKey) jose(typ jose.ContentType) (jose.Signer, error) {
-	return jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(s.Algorithm()), Key: opaque{s}},
-		(&jose.SignerOptions{}).WithType(typ))
 }
 
 // localKey is a key in this process's memory.
@@ -274,33 +270,42 @@ func (k localKey) KeyID() string { return k.id }
 // Algorithm is ES256, the only algorithm that we sign with.
 func (k localKey) Algorithm() string { return string(jose.ES256) }
 
-// opaque hands a [keys.Signer] to go-jose.
-type opaque struct{ key *signingKey }
-
-// Public returns the public key with its kid.
-func (o opaque) Public() *jose.JSONWebKey { return &o.key.public }
-
-// Algs returns the one algorithm of the key.
-func (o opaque) Algs() []jose.SignatureAlgorithm {
-	return []jose.SignatureAlgorithm{jose.SignatureAlgorithm(o.key.Algorithm())}
+// compact makes JWS in compact serialization (RFC 7515 section 7.1) of one type with one key. Its header never changes,
+// so it is encoded once.
+type compact struct {
+	key    keys.Signer
+	header string // encoded, with the dot after it
 }
 
-// SignPayload signs with ES256; JWS wants r and s side by side, 32 bytes each (RFC 7518 section 3.4).
-func (o opaque) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
-	sum := crypto.SHA256.New()
-	sum.Write(payload)
-	der, err := o.key.Sign(rand.Reader, sum.Sum(nil), crypto.SHA256)
+func newCompact(key keys.Signer, typ string) (compact, error) {
+	if key.Algorithm() != string(jose.ES256) {
+		return compact{}, fmt.Errorf("algorithm %s is not known", key.Algorithm())
+	}
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+		Type      string `json:"typ"`
+	}{key.Algorithm(), key.KeyID(), typ})
+	return compact{key, base64.RawURLEncoding.EncodeToString(header) + "."}, err
+}
+
+// sign signs with ES256; JWS wants r and s side by side, 32 bytes each (RFC 7518 section 3.4).
+func (c compact) sign(payload []byte) (string, error) {
+	out := make([]byte, 0, len(c.header)+(len(payload)+66)*4/3+8)
+	out = base64.RawURLEncoding.AppendEncode(append(out, c.header...), payload)
+	sum := sha256.Sum256(out)
+	der, err := c.key.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
-		return nil, err
+		return "", fmt.Errorf("sign: %w", err)
 	}
 	var sig struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &sig); err != nil {
-		return nil, err
+		return "", fmt.Errorf("sign: %w", err)
 	}
-	out := make([]byte, 64)
-	sig.R.FillBytes(out[:32])
-	sig.S.FillBytes(out[32:])
-	return out, nil
+	var raw [64]byte
+	sig.R.FillBytes(raw[:32])
+	sig.S.FillBytes(raw[32:])
+	return string(base64.RawURLEncoding.AppendEncode(append(out, '.'), raw[:])), nil
 }
 
 // current returns the key that signs now.
