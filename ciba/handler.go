@@ -129,6 +129,7 @@ func (h *Handler) post(name string, do func(*call) ([]byte, error)) http.Handler
 			status, body = f.status, f.body()
 			f.headers(header)
 		}
+		header["Content-Length"] = []string{strconv.Itoa(len(body))} // net/http would cut answers over 2 KiB into chunks
 		w.WriteHeader(status)
 		_, _ = w.Write(body) // the client is gone: nobody to tell
 		h.logCall(name, c, f, err)
