@@ -18,11 +18,12 @@ type Terms struct {
 	MinLife     time.Duration
 	MaxLife     time.Duration
 	History     time.Duration // how long facts and decisions stay after the end
+	MaxOpen     int           // pending requests of one agent
 }
 
-// DefaultTerms are 300 s, 10 s, 7 days and 400 days.
+// DefaultTerms are 300 s, 10 s, 7 days, 400 days and 10,000 requests.
 func DefaultTerms() Terms {
-	return Terms{300 * time.Second, 10 * time.Second, 7 * 24 * time.Hour, 400 * 24 * time.Hour}
+	return Terms{300 * time.Second, 10 * time.Second, 7 * 24 * time.Hour, 400 * 24 * time.Hour, 10_000}
 }
 
 // Desk is where everybody goes: agents ask and collect, people decide, channels report, time runs out. Nothing else
@@ -40,6 +41,7 @@ type Desk struct {
 	now       func() time.Time
 	log       *slog.Logger
 	requests  *cache[*Request]
+	openings  openings
 }
 
 // DeskParts is what a desk works with. All members are required but Fresh.
@@ -58,7 +60,7 @@ type DeskParts struct {
 func NewDesk(p DeskParts) *Desk {
 	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey,
 		store: p.Store, records: p.Records, directory: p.Directory, hub: p.Hub, hash: p.Hash, now: p.Now, log: p.Log,
-		requests: newCache[*Request](50_000, p.Fresh, p.Now)}
+		requests: newCache[*Request](50_000, p.Fresh, p.Now), openings: openings{of: map[AgentID]int{}}}
 	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
 	return d
 }
@@ -116,7 +118,11 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		}
 		r.Also(writes...)
 	}
+	if err := d.openings.take(r.Agent, d.Terms.MaxOpen); err != nil {
+		return nil, "", err
+	}
 	if err := d.store.Create(ctx, r); err != nil {
+		d.openings.give(r.Agent)
 		return nil, "", fmt.Errorf("open request: %w", err)
 	}
 	d.tell(r)
@@ -177,10 +183,17 @@ func (d *Desk) Look(ctx context.Context, agent AgentID, id ID, secret string) (*
 func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Request) error) (*Request, error) {
 	// A caller who goes away must not take the answer along: the change may be made all the same, and then memory and
 	// waiters have to hear of it.
-	r, err := d.store.Update(context.WithoutCancel(ctx), id, change)
+	var before State
+	r, err := d.store.Update(context.WithoutCancel(ctx), id, func(r *Request) error {
+		before = r.State
+		return change(r)
+	})
 	if err != nil {
 		d.catchUp(ctx, id, err)
 		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
+	}
+	if before == Pending && r.State != Pending {
+		d.openings.give(r.Agent)
 	}
 	d.tell(r)
 	return r, nil

@@ -368,6 +368,49 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// One agent's pending requests are bounded, whatever ends them makes room, and a restart counts them again.
+func TestOpenRequestsAreBounded(t *testing.T) {
+	o := newOffice(t)
+	o.Terms.MaxOpen = 3
+	agent, _ := o.dir.Agent(t.Context(), "bot")
+	ann, _ := o.dir.Person(t.Context(), "ann")
+	full := func() {
+		t.Helper()
+		if _, _, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann}); !errors.Is(err, approvals.ErrTooMany) {
+			t.Fatalf("one too many: %v", err)
+		}
+	}
+	first, _ := o.ask(time.Minute)
+	second, _ := o.ask(time.Hour)
+	third, _ := o.ask(time.Hour)
+	full()
+	if _, err := o.Approve(t.Context(), second.ID, o.answer(second)); err != nil {
+		t.Fatal(err)
+	}
+	o.ask(time.Hour)
+	full()
+	o.wait(time.Minute)
+	if _, err := o.Sweep(t.Context()); err != nil { // the first one expires
+		t.Fatal(err)
+	}
+	if got, _ := o.Request(t.Context(), first.ID); got.State != approvals.Expired {
+		t.Fatal(got.State)
+	}
+	o.ask(time.Hour)
+	full()
+	o.Desk = approvals.NewDesk(approvals.DeskParts{Store: o.store, Records: o.store, Directory: o.dir, Hub: o.hub,
+		Hash: hash, Now: o.now, Log: slog.New(slog.DiscardHandler)})
+	o.Terms.MaxOpen = 3
+	if err := o.Recount(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	full()
+	if _, err := o.Deny(t.Context(), third.ID, o.answer(third)); err != nil {
+		t.Fatal(err)
+	}
+	o.ask(time.Hour)
+}
+
 // A waiter is woken by every change, after it can be read.
 func TestChangesWakeWaiters(t *testing.T) {
 	o := newOffice(t)

@@ -22,6 +22,7 @@ var (
 	ErrLevel       = errors.New("stronger sign-in needed")
 	ErrNotEligible = errors.New("person or agent is disabled")
 	ErrTaken       = errors.New("belongs to someone else")
+	ErrTooMany     = errors.New("too many at once")
 
 	// ErrUnavailable means that the store could not make a change durable. Nothing happened, or nobody may rely on it.
 	ErrUnavailable = errors.New("store unavailable")

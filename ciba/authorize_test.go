@@ -312,3 +312,23 @@ func TestSeparate(t *testing.T) {
 		t.Errorf("the approved request: %s", a.raw)
 	}
 }
+
+// TestTooManyPending: one client's pending requests are bounded; the answer is traffic control, not a refusal by the
+// person (429 temporarily_unavailable).
+func TestTooManyPending(t *testing.T) {
+	s := newService(t)
+	s.Desk.Terms.MaxOpen = 2
+	first := s.ask(t)
+	s.ask(t)
+	full := s.post("/bc-authorize", bc())
+	if full.status != 429 || full.code() != "temporarily_unavailable" || full.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s %v", full.status, full.raw, full.header)
+	}
+	if a := s.post("/bc-authorize", bc("client_id", "other", "client_secret", otherSecret)); a.status != 200 {
+		t.Errorf("another client: %d %s", a.status, a.raw)
+	}
+	s.approve(t, first)
+	if a := s.post("/bc-authorize", bc()); a.status != 200 {
+		t.Errorf("after a decision: %d %s", a.status, a.raw)
+	}
+}

@@ -56,7 +56,9 @@ var (
 	errSlowDown     = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
 	errKeyReused    = badRequest("The Idempotency-Key was used with another request.")
 	errUnknown      = &fault{status: http.StatusInternalServerError, code: "server_error"}
-	errUnavailable  = &fault{status: http.StatusServiceUnavailable, code: "server_error",
+	errTooMany      = &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable",
+		text: "The client has too many pending requests.", retry: 10}
+	errUnavailable = &fault{status: http.StatusServiceUnavailable, code: "server_error",
 		text: "The service cannot store anything at the moment. Try again.", retry: 2}
 )
 
@@ -67,6 +69,7 @@ var table = []struct {
 }{
 	{approvals.ErrUnavailable, errUnavailable},
 	{approvals.ErrConflict, errUnavailable},
+	{approvals.ErrTooMany, errTooMany},
 	{approvals.ErrNotFound, errGrant},
 	{approvals.ErrNotEligible, refuse("invalid_grant", "The person or the client may no longer use this request.")},
 	{approvals.ErrRedeemed, errUsed},

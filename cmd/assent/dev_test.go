@@ -82,6 +82,37 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// REQ-175: over the limit nothing is worked on, and room comes back.
+func TestShed(t *testing.T) {
+	worked, held := 0, make(chan struct{})
+	entered := make(chan struct{})
+	h := shed(1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		worked++
+		if r.URL.Path == "/hold" {
+			close(entered)
+			<-held
+		}
+	}))
+	done := make(chan struct{})
+	go func() {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/hold", nil))
+		close(done)
+	}()
+	<-entered
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/bc-authorize", nil))
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"temporarily_unavailable"`) || worked != 1 {
+		t.Errorf("status %d, %v, %s, worked %d", w.Code, w.Header(), w.Body, worked)
+	}
+	close(held)
+	<-done
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/bc-authorize", nil))
+	if w.Code != 200 || worked != 2 {
+		t.Errorf("afterwards: status %d, worked %d", w.Code, worked)
+	}
+}
+
 // X-Forwarded-* count from the configured terminator only, and only its last hop.
 func TestBehindProxy(t *testing.T) {
 	var seen *http.Request

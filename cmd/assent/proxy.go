@@ -5,12 +5,34 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/netutil"
 )
 
 // limitConnections holds further connections back until others close.
 func limitConnections(l net.Listener, n int) net.Listener { return netutil.LimitListener(l, n) }
+
+// maxInFlight is how many answers may be under way at once, held polls and live pages included. HTTP/2 puts many of them
+// on one connection, so the limit of connections does not cover it.
+const maxInFlight = 60_000
+
+// shed answers 503 before any work is done once the limit is reached (REQ-175): nothing is stored, no poll is counted.
+func shed(limit int64, next http.Handler) http.Handler {
+	var open atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer open.Add(-1)
+		if open.Add(1) > limit {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			w.Write([]byte(`{"error":"temporarily_unavailable","error_description":"The service is overloaded."}`))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // behindProxy takes the client's address from the last hop of X-Forwarded-For, but only from the configured terminator,
 // and refuses whoever else comes over plain HTTP. Without a proxy those headers mean nothing and are removed.

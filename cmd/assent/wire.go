@@ -198,7 +198,7 @@ func (s *service) public() http.Handler {
 		mux.Handle("/dev/", s.dev.handler())
 	}
 	mux.Handle("/", s.pages)
-	return s.metrics.observe(mux)
+	return shed(maxInFlight, s.metrics.observe(mux))
 }
 
 // close stops what openService started, in the reverse order. Loops have returned by now.
