@@ -121,12 +121,25 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	if err := d.openings.take(r.Agent, d.Terms.MaxOpen); err != nil {
 		return nil, "", err
 	}
-	if err := d.store.Create(ctx, r); err != nil {
+	if err := d.store.Create(context.WithoutCancel(ctx), r); err != nil { // as in update: what is made must be told
 		d.openings.give(r.Agent)
 		return nil, "", fmt.Errorf("open request: %w", err)
 	}
 	d.tell(r)
-	return r, secret, nil
+	return r, secret, d.recheck(ctx, r)
+}
+
+// recheck takes a request back whose person or agent was disabled while it was being written: whoever disables withdraws
+// what is pending, and may have looked a moment too early.
+func (d *Desk) recheck(ctx context.Context, r *Request) error {
+	err := d.eligible(ctx, r)
+	if !errors.Is(err, ErrNotEligible) {
+		return nil // a failed read changes nothing: redemption asks again
+	}
+	if _, cancelErr := d.Cancel(ctx, r.ID, Actor{Kind: "service"}, NotEligible); cancelErr != nil {
+		d.log.ErrorContext(ctx, "take back a request of a disabled person or agent", "request", r, "err", cancelErr)
+	}
+	return err
 }
 
 func zone(name string) string {

@@ -368,6 +368,23 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// Whoever is disabled while a request is being written is not asked, even if the one who disables looked too early.
+func TestDisabledWhileAsking(t *testing.T) {
+	o := newOffice(t)
+	agent, _ := o.dir.Agent(t.Context(), "bot")
+	before, _ := o.dir.Person(t.Context(), "ann") // what the door read
+	after := *before
+	after.Disabled = true
+	o.save(&after)
+	r, _, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: before})
+	if !errors.Is(err, approvals.ErrNotEligible) {
+		t.Fatalf("Open: %v", err)
+	}
+	if got, _ := o.Request(t.Context(), r.ID); got.State != approvals.Cancelled || got.Reason != approvals.NotEligible {
+		t.Errorf("left %s, %s", got.State, got.Reason)
+	}
+}
+
 // One agent's pending requests are bounded, whatever ends them makes room, and a restart counts them again.
 func TestOpenRequestsAreBounded(t *testing.T) {
 	o := newOffice(t)
@@ -401,6 +418,7 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 	o.Desk = approvals.NewDesk(approvals.DeskParts{Store: o.store, Records: o.store, Directory: o.dir, Hub: o.hub,
 		Hash: hash, Now: o.now, Log: slog.New(slog.DiscardHandler)})
 	o.Terms.MaxOpen = 3
+	o.wait(time.Second)
 	if err := o.Recount(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -519,14 +537,19 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	defer s.Close()
 	hub := approvals.NewHub()
-	desk := approvals.NewDesk(approvals.DeskParts{Store: s, Records: s, Hub: hub, Directory: approvals.NewDirectory(s, hub, 0, time.Now),
+	dir := approvals.NewDirectory(s, hub, 0, time.Now)
+	desk := approvals.NewDesk(approvals.DeskParts{Store: s, Records: s, Hub: hub, Directory: dir,
 		Hash: hash, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	details, err := desk.Renderer.Types.Parse([]byte(`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"480.00"},
 		"creditorName":"Example Travel"}]`), everything)
 	if err != nil {
 		b.Fatal(err)
 	}
-	ask := approvals.Ask{Agent: &approvals.Agent{ID: "bot", Name: "Travel Bot"}, Subject: &approvals.Person{ID: "ann"}, Details: details}
+	ask := approvals.Ask{Agent: &approvals.Agent{ID: "bot", Name: "Travel Bot"}, Subject: &approvals.Person{ID: "ann", Name: "Ann"}, Details: details}
+	if err := errors.Join(dir.SaveAgent(b.Context(), ask.Agent), dir.SavePerson(b.Context(), ask.Subject)); err != nil {
+		b.Fatal(err)
+	}
+	desk.Terms.MaxOpen = 1 << 30
 	b.ReportAllocs()
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {

@@ -52,6 +52,7 @@ func TestDetails(t *testing.T) {
 		{"REQ-099 member twice", `[{"type":"tool_call","tool":"x","tool":"y"}]`, ErrInvalid, "authorization_details[0]"},
 		{"REQ-099 too long", `[{"type":"tool_call","tool":"` + strings.Repeat("x", MaxDetailsBytes) + `"}]`, ErrInvalid, "authorization_details"},
 		{"1e400 in an argument", `[{"type":"tool_call","tool":"x","arguments":{"n":1e400}}]`, ErrInvalid, "authorization_details[0]"},
+		{"payment that is none", pay(`,"actions":["status"]`), ErrInvalid, "actions"},
 		{"money as a number", amount("EUR", `480.00`), ErrInvalid, "authorization_details[0].instructedAmount.amount"},
 		{"money with three decimals", amount("EUR", `"1.001"`), ErrInvalid, "authorization_details[0].instructedAmount.amount"},
 		{"yen with decimals", amount("JPY", `"100.00"`), ErrInvalid, "authorization_details[0].instructedAmount.amount"},

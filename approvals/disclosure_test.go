@@ -115,6 +115,23 @@ func TestDigestCoversEverythingShown(t *testing.T) {
 	}
 }
 
+// A tool may tell "false" from false, so the person must be able to.
+func TestArgumentsAreToldApart(t *testing.T) {
+	said := map[string]string{}
+	for _, value := range []string{`false`, `"false"`, `null`, `"null"`, `5`, `"5"`, `[]`, `"[]"`, `{}`, `"{}"`, `""`, `" "`, `"x"`, `"\"x\""`, `["x"]`, `{"0":"x"}`} {
+		r := shown(t, `[{"type":"tool_call","tool":"x","arguments":{"a":`+value+`}}]`)
+		d, err := Renderer{Types: BuiltinTypes()}.Disclose(r, English)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprint(d.Facts)
+		if other, twice := said[text]; twice {
+			t.Errorf("%s and %s read the same: %s", value, other, text)
+		}
+		said[text] = value
+	}
+}
+
 func TestVisible(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"plain", "Grüße, 안녕 🙂", "Grüße, 안녕 🙂"},

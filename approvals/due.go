@@ -30,7 +30,16 @@ type Step struct {
 }
 
 func (s Step) kind() string { return "due." + s.Name }
-func (s Step) key() string  { return fmt.Sprintf("%016x/%s", s.At.UnixNano(), s.Of) }
+func (s Step) key() string  { return fmt.Sprintf("%016x/%s", nanos(s.At), s.Of) }
+
+// nanos keeps far times in order: beyond the year 2262 nanoseconds do not fit and would come out as the past.
+func nanos(at time.Time) int64 {
+	const last = 9_200_000_000 // seconds
+	if at.Unix() > last {
+		return last * int64(time.Second)
+	}
+	return at.UnixNano()
+}
 
 // Put is the write that keeps s until Done.
 func (s Step) Put() Write {
@@ -63,5 +72,5 @@ func Due(ctx context.Context, records Records, name string, now time.Time, limit
 
 func isAfter(stamp string, now time.Time) bool {
 	n, err := strconv.ParseInt(stamp, 16, 64)
-	return err == nil && n > now.UnixNano()
+	return err == nil && n > nanos(now)
 }

@@ -26,6 +26,9 @@ type Person struct {
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 
+	// SignedOutAt ends everything that was signed in or bound before it, on every device.
+	SignedOutAt time.Time `json:"signed_out_at,omitzero"`
+
 	Revision uint64 `json:"-"` // of the record this came from
 }
 
@@ -66,6 +69,9 @@ func Name(kind, value string) string {
 	return kind + ":" + value
 }
 
+// subChars need no escaping in a URL's path or in JSON, and cover the subjects that identity providers hand out.
+const subChars = clientIDChars + "@|:+="
+
 // maxHint is the longest hint: a record's key holds it with its kind in front.
 const maxHint = 500
 
@@ -74,13 +80,14 @@ func (p *Person) Validate() error {
 	switch {
 	case p.ID == "" || len(p.ID) > 255:
 		return invalid("sub", "must have 1 to 255 characters")
-	case strings.ContainsFunc(string(p.ID), odd) || strings.Contains(string(p.ID), " "):
-		return invalid("sub", "must not hold spaces or invisible characters")
-	case p.Name == "" || len(p.Name) > 200:
-		return invalid("name", "must have 1 to 200 bytes")
+	case strings.Trim(string(p.ID), subChars) != "":
+		return invalid("sub", "must hold only letters, digits and - . _ ~ @ | : + =")
+	case p.Name == "" || len(p.Name) > 200 || strings.ContainsFunc(p.Name, odd):
+		return invalid("name", "must have 1 to 200 bytes and no invisible characters")
 	case p.Phone != "" && (len(p.Phone) < 8 || len(p.Phone) > 16 || p.Phone[0] != '+' || !isDigits(p.Phone[1:])):
 		return invalid("phone", "must be an E.164 number such as +4930123456")
-	case p.Email != "" && (strings.Count(p.Email, "@") != 1 || len(p.Email) > 254):
+	case p.Email != "" && (strings.Count(p.Email, "@") != 1 || len(p.Email) > 254 || strings.ContainsFunc(p.Email, odd) ||
+		strings.Contains(p.Email, " ")):
 		return invalid("email", "must be an e-mail address")
 	}
 	for i, h := range p.Hints {
@@ -88,10 +95,8 @@ func (p *Person) Validate() error {
 			return invalid(fmt.Sprintf("login_hints[%d]", i), "must have 1 to %d visible bytes", maxHint)
 		}
 	}
-	if p.Zone != "" {
-		if _, err := time.LoadLocation(p.Zone); err != nil {
-			return invalid("zone", "must be an IANA time zone")
-		}
+	if _, err := time.LoadLocation(p.Zone); err != nil || p.Zone == "Local" { // which would be the host's
+		return invalid("zone", "must be an IANA time zone")
 	}
 	return nil
 }

@@ -150,7 +150,7 @@ func (r *Request) Record(d Delivery) error {
 
 // Open notes that a human step opened the page. Only the first one counts.
 func (r *Request) Open(by PersonID, at time.Time) {
-	if r.OpenedAt.IsZero() {
+	if r.OpenedAt.IsZero() && r.StateAt(at) == Pending {
 		r.OpenedAt = at
 		r.record(KindOpened, at, Actor{"person", string(by)}, nil)
 	}
@@ -216,6 +216,9 @@ func (r *Request) Cancel(by Actor, why Reason, at time.Time) error {
 
 // Fail ends a pending request that could not be put before anybody.
 func (r *Request) Fail(why Reason, at time.Time) error {
+	if s := r.StateAt(at); s != Pending {
+		return fmt.Errorf("%w: %w", ErrDecided, s.refusal())
+	}
 	r.Reason = why
 	return r.move(Failed, at, Actor{Kind: "service"}, map[string]string{"reason": string(why)})
 }

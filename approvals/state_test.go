@@ -146,6 +146,14 @@ func TestStepFollowsState(t *testing.T) {
 	}
 }
 
+// Steps of the far future stay behind those of today.
+func TestFarStepsAreNotDue(t *testing.T) {
+	today, far := Step{At: noon, Of: "r"}, Step{At: noon.AddDate(500, 0, 0), Of: "r"}
+	if far.key() <= today.key() {
+		t.Errorf("%s sorts before %s", far.key(), today.key())
+	}
+}
+
 func TestIDs(t *testing.T) {
 	seen := map[ID]bool{}
 	var ids []ID

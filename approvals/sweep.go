@@ -15,26 +15,30 @@ const sweepBatch = 500
 // Sweep does every step of the desk whose time has come: requests expire, handles retire, old requests go. It returns
 // how many. Sweeps of several processes may overlap.
 func (d *Desk) Sweep(ctx context.Context) (done int, err error) {
+	var errs []error
 	for _, own := range []struct {
 		name   string
 		change func(*Request) error
 	}{{StepExpire, d.expire}, {StepRetire, d.retire}, {StepPurge, d.purge}} {
-		for {
-			steps, err := Due(ctx, d.records, own.name, d.now(), sweepBatch)
-			if err != nil {
-				return done, err
-			}
-			n, err := d.work(ctx, steps, own.change)
-			done += n
-			if err != nil {
-				return done, err
-			}
-			if n == 0 || len(steps) < sweepBatch {
-				break
-			}
+		n, err := d.sweepOne(ctx, own.name, own.change)
+		done += n
+		errs = append(errs, err) // one bad request must not keep the others
+	}
+	return done, errors.Join(errs...)
+}
+
+func (d *Desk) sweepOne(ctx context.Context, name string, change func(*Request) error) (done int, err error) {
+	for {
+		steps, err := Due(ctx, d.records, name, d.now(), sweepBatch)
+		if err != nil {
+			return done, err
+		}
+		n, err := d.work(ctx, steps, change)
+		done += n
+		if err != nil || n == 0 || len(steps) < sweepBatch {
+			return done, err
 		}
 	}
-	return done, nil
 }
 
 // work runs the steps of one batch side by side, so that one commit of the store takes many of them.

@@ -36,23 +36,23 @@ func (w words) say(p phrase) string {
 func (w words) sprintf(p phrase, args ...any) string { return fmt.Sprintf(w.say(p), args...) }
 
 var (
-	labelAction     = phrase{"Action", "하려는 일"}
-	labelAgent      = phrase{"Agent", "에이전트"}
-	labelAmount     = phrase{"Amount", "금액"}
-	labelTo         = phrase{"To", "받는 곳"}
-	labelAccount    = phrase{"Account", "계좌"}
-	labelActions    = phrase{"Steps", "단계"}
-	labelWhere      = phrase{"Where", "쓰는 곳"}
-	labelReference  = phrase{"Payment reference", "송금 메모"}
-	labelDocument   = phrase{"Document", "문서"}
-	labelIdentifier = phrase{"Document id", "문서 번호"}
-	labelAccess     = phrase{"Access", "권한"}
-	labelWhy        = phrase{"Reason given", "에이전트가 밝힌 이유"}
-	labelTool       = phrase{"Tool", "도구"}
-	labelServer     = phrase{"Server", "서버"}
-	labelItem       = phrase{"Part %d of %d", "%[2]d개 중 %[1]d번째"}
-	labelCode       = phrase{"Check code", "확인 번호"}
-	labelAudience   = phrase{"Valid at", "사용처"}
+	labelAction    = phrase{"Action", "하려는 일"}
+	labelAgent     = phrase{"Agent", "에이전트"}
+	labelAmount    = phrase{"Amount", "금액"}
+	labelTo        = phrase{"To", "받는 곳"}
+	labelAccount   = phrase{"Account", "계좌"}
+	labelActions   = phrase{"Steps", "단계"}
+	labelWhere     = phrase{"Where", "쓰는 곳"}
+	labelReference = phrase{"Payment reference", "송금 메모"}
+	labelDocument  = phrase{"Document", "문서"}
+	labelCalled    = phrase{"Name given", "에이전트가 부르는 이름"}
+	labelAccess    = phrase{"Access", "권한"}
+	labelWhy       = phrase{"Reason given", "에이전트가 밝힌 이유"}
+	labelTool      = phrase{"Tool", "도구"}
+	labelServer    = phrase{"Server", "서버"}
+	labelItem      = phrase{"Part %d of %d", "%[2]d개 중 %[1]d번째"}
+	labelCode      = phrase{"Check code", "확인 번호"}
+	labelAudience  = phrase{"Valid at", "사용처"}
 
 	sayPay           = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}
 	sayDocument      = phrase{"%[1]s “%[2]s”", "“%[2]s” %[1]s"}
@@ -67,8 +67,8 @@ var (
 	sayApproveAll    = phrase{"Approve all %d", "%d가지 모두 승인"}
 )
 
-// verbs of document_access, in the order they are said.
-var verbTexts = map[string]phrase{
+// documentVerbs are the actions of document_access.
+var documentVerbs = map[string]phrase{
 	"read":    {"Read", "읽기"},
 	"comment": {"Comment on", "댓글 달기"},
 	"write":   {"Change", "수정"},
@@ -76,10 +76,17 @@ var verbTexts = map[string]phrase{
 	"delete":  {"Delete", "삭제"},
 }
 
-func (w words) verbs(list any) string {
+// paymentSteps are the actions of payment_initiation.
+var paymentSteps = map[string]phrase{
+	"initiate": {"start the payment", "결제 시작"},
+	"status":   {"see its status", "상태 확인"},
+	"cancel":   {"cancel it", "결제 취소"},
+}
+
+func (w words) verbs(texts map[string]phrase, list any) string {
 	var out []string
 	for _, v := range list.([]any) {
-		out = append(out, w.say(verbTexts[v.(string)]))
+		out = append(out, w.say(texts[v.(string)]))
 	}
 	return strings.Join(out, ", ")
 }

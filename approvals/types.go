@@ -1,9 +1,11 @@
 package approvals
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -21,12 +23,18 @@ var paymentInitiation = Type{
 	Name: "payment_initiation", Version: 1, Level: LevelSession,
 	members: members{
 		"type":                              required(text(64)),
-		"actions":                           optional(listOf(oneOf("initiate", "status", "cancel"))),
+		"actions":                           optional(listOf(oneOf("initiate", "status", "cancel"))), // with initiate
 		"locations":                         optional(listOf(location)),
 		"instructedAmount":                  required(money),
 		"creditorName":                      required(text(140)),
 		"creditorAccount":                   optional(object(members{"iban": required(iban)})),
 		"remittanceInformationUnstructured": optional(text(140)),
+	},
+	check: func(o map[string]any) error {
+		if actions, ok := o["actions"].([]any); ok && !slices.Contains(actions, any("initiate")) {
+			return invalid("actions", "must hold initiate: that is what the person reads")
+		}
+		return nil
 	},
 	render: func(o map[string]any, w words) rendering {
 		m := moneyOf(o["instructedAmount"])
@@ -39,7 +47,9 @@ var paymentInitiation = Type{
 		if account, ok := o["creditorAccount"].(map[string]any); ok {
 			out.add(w.say(labelAccount), groupIBAN(account["iban"].(string)), RoleFact)
 		}
-		out.list(w.say(labelActions), o["actions"])
+		if actions, ok := o["actions"]; ok {
+			out.add(w.say(labelActions), w.verbs(paymentSteps, actions), RoleFact)
+		}
 		out.list(w.say(labelWhere), o["locations"])
 		if s, ok := o["remittanceInformationUnstructured"].(string); ok {
 			out.add(w.say(labelReference), Visible(s), RoleWords)
@@ -60,18 +70,16 @@ var documentAccess = Type{
 		"purpose":    optional(text(280)),
 	},
 	render: func(o map[string]any, w words) rendering {
-		what := Visible(o["identifier"].(string))
-		if name, ok := o["name"].(string); ok {
-			what = Visible(name)
-		}
+		what, verbs := Visible(o["identifier"].(string)), w.verbs(documentVerbs, o["actions"])
 		out := rendering{
-			action: w.sprintf(sayDocument, w.verbs(o["actions"]), what),
-			button: w.sprintf(sayApproveVerbs, w.verbs(o["actions"])),
-			facts:  []Fact{{w.say(labelDocument), what, RoleFact}},
+			action: w.sprintf(sayDocument, verbs, what),
+			button: w.sprintf(sayApproveVerbs, verbs),
+			facts:  []Fact{{w.say(labelDocument), what, RoleFact}, {w.say(labelAccess), verbs, RoleFact}},
 		}
-		out.add(w.say(labelIdentifier), Visible(o["identifier"].(string)), RoleFact)
-		out.add(w.say(labelAccess), w.verbs(o["actions"]), RoleFact)
 		out.list(w.say(labelWhere), o["locations"])
+		if s, ok := o["name"].(string); ok { // what the agent calls it; the API goes by the identifier
+			out.add(w.say(labelCalled), Visible(s), RoleWords)
+		}
 		if s, ok := o["purpose"].(string); ok {
 			out.add(w.say(labelWhy), Visible(s), RoleWords)
 		}
@@ -198,11 +206,20 @@ func flatten(path string, v any) []argument {
 			out = append(out, argument{path, "null"})
 		}
 	case string:
-		out = append(out, argument{path, Visible(v)})
+		out = append(out, argument{path, literal(v)})
 	default:
 		out = append(out, argument{path, fmt.Sprint(v)})
 	}
 	return out
+}
+
+// literal shows a string as it is, in quotation marks if it would read like another JSON value: "false" and false, "5"
+// and 5 may mean different things to a tool.
+func literal(s string) string {
+	if s == "" || s != strings.TrimSpace(s) || strings.ContainsAny(s[:1], `"[{`) || json.Valid([]byte(s)) {
+		return Visible(string(appendString(nil, s)))
+	}
+	return Visible(s)
 }
 
 // join quotes names that would make {"a.b":1} and {"a":{"b":1}} look alike.
