@@ -60,7 +60,7 @@ type DeskParts struct {
 func NewDesk(p DeskParts) *Desk {
 	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey,
 		store: p.Store, records: p.Records, directory: p.Directory, hub: p.Hub, hash: p.Hash, now: p.Now, log: p.Log,
-		requests: newCache[*Request](50_000, p.Fresh, p.Now), openings: openings{of: map[AgentID]int{}}}
+		requests: newCache[*Request](50_000, p.Fresh, p.Now), openings: openings{since: p.Now(), of: map[AgentID]int{}}}
 	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
 	return d
 }
@@ -122,7 +122,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		return nil, "", err
 	}
 	if err := d.store.Create(context.WithoutCancel(ctx), r); err != nil { // as in update: what is made must be told
-		d.openings.give(r.Agent)
+		d.openings.give(r)
 		return nil, "", fmt.Errorf("open request: %w", err)
 	}
 	d.tell(r)
@@ -206,7 +206,7 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
 	}
 	if before == Pending && r.State != Pending {
-		d.openings.give(r.Agent)
+		d.openings.give(r)
 	}
 	d.tell(r)
 	return r, nil

@@ -385,7 +385,7 @@ func TestDisabledWhileAsking(t *testing.T) {
 	}
 }
 
-// One agent's pending requests are bounded, whatever ends them makes room, and a restart counts them again.
+// One agent's pending requests are bounded, and whatever ends them makes room, once.
 func TestOpenRequestsAreBounded(t *testing.T) {
 	o := newOffice(t)
 	o.Terms.MaxOpen = 3
@@ -415,18 +415,17 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 	}
 	o.ask(time.Hour)
 	full()
+	o.wait(time.Second)
 	o.Desk = approvals.NewDesk(approvals.DeskParts{Store: o.store, Records: o.store, Directory: o.dir, Hub: o.hub,
 		Hash: hash, Now: o.now, Log: slog.New(slog.DiscardHandler)})
 	o.Terms.MaxOpen = 3
-	o.wait(time.Second)
-	if err := o.Recount(t.Context()); err != nil {
-		t.Fatal(err)
+	for range 3 { // what was pending before a restart is not counted, and its end makes no room
+		o.ask(time.Hour)
 	}
-	full()
 	if _, err := o.Deny(t.Context(), third.ID, o.answer(third)); err != nil {
 		t.Fatal(err)
 	}
-	o.ask(time.Hour)
+	full()
 }
 
 // A waiter is woken by every change, after it can be read.
@@ -530,8 +529,7 @@ func TestLoserSeesWinner(t *testing.T) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	dir := b.TempDir()
-	s, err := bolt.Open(filepath.Join(dir, "assent.db"), bolt.Options{})
+	s, err := bolt.Open(filepath.Join(b.TempDir(), "assent.db"), bolt.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

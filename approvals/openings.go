@@ -1,16 +1,17 @@
 package approvals
 
 import (
-	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
-// openings counts the pending requests of each agent, as far as this process knows. It is a guard against an agent that
-// has run wild, not an account: several processes each count what passes through them.
+// openings counts the pending requests of each agent that this process has opened. It is a guard against an agent that
+// has run wild, not an account: what was pending before the start is not in it, and several processes count apart.
 type openings struct {
-	mu sync.Mutex
-	of map[AgentID]int
+	since time.Time // older requests were never counted
+	mu    sync.Mutex
+	of    map[AgentID]int
 }
 
 // take counts one more, unless the agent has its fill.
@@ -24,30 +25,14 @@ func (o *openings) take(agent AgentID, limit int) error {
 	return nil
 }
 
-// give counts one less.
-func (o *openings) give(agent AgentID) {
+// give counts one less, when r has been counted.
+func (o *openings) give(r *Request) {
+	if r.CreatedAt.Before(o.since) {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.of[agent]--; o.of[agent] <= 0 {
-		delete(o.of, agent)
-	}
-}
-
-// Recount adds the pending requests of an earlier run to those that this process has opened. Call it once, after the
-// start; it may take seconds and nobody need wait for it.
-func (d *Desk) Recount(ctx context.Context) error {
-	began := d.now()
-	q := Query{States: []State{Pending}, Limit: 1000, Before: NewID(began)}
-	for {
-		page, err := d.store.List(ctx, q)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		d.openings.mu.Lock()
-		for _, r := range page {
-			d.openings.of[r.Agent]++
-			q.Before = r.ID
-		}
-		d.openings.mu.Unlock()
+	if o.of[r.Agent]--; o.of[r.Agent] <= 0 {
+		delete(o.of, r.Agent)
 	}
 }

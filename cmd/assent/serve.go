@@ -114,7 +114,6 @@ func (s *service) startLoops(g *errgroup.Group, ctx context.Context) {
 		},
 		func(ctx context.Context) error { return s.dispatcher.Run(ctx, s.hub) },
 		s.sweepLoop,
-		s.recount,
 	} {
 		g.Go(func() error { return ended(ctx, loop(ctx)) })
 	}
@@ -163,14 +162,6 @@ func (s *service) sweepLoop(ctx context.Context) error {
 func (s *service) catchUp(ctx context.Context) error {
 	_, err := s.dispatcher.Sweep(ctx)
 	return errors.Join(s.sweep(ctx), err)
-}
-
-// recount lets the limit of pending requests know of those from before the start.
-func (s *service) recount(ctx context.Context) error {
-	if err := s.desk.Recount(ctx); err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "count pending requests", "err", err)
-	}
-	return nil
 }
 
 func (s *service) sweep(ctx context.Context) error {
