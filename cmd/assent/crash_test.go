@@ -45,6 +45,9 @@ func TestCrash(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("after kill %d of %d", n+1, kills)
 		}
+		if n%100 == 99 {
+			t.Logf("%d kills, %d operations acknowledged", n+1, c.journal.lines.Load())
+		}
 	}
 	c.peace()
 	c.report(kills)
