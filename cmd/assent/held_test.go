@@ -260,10 +260,12 @@ func TestHeldCommit(t *testing.T) {
 	if status.member("state") != "pending" {
 		t.Errorf("a request that nobody touched: %s", status.body)
 	}
+	var listening sync.WaitGroup
 	until := time.Now().Add(heldTime)
-	for _, c := range calls {
-		c.silent(t, until)
+	for _, c := range calls { // side by side: a read whose deadline is over looks at nothing
+		listening.Go(func() { c.silent(t, until) })
 	}
+	listening.Wait()
 
 	g.release()
 	for _, c := range calls {
