@@ -235,7 +235,8 @@ func (c *child) drained(ctx context.Context, before counters, events int) (count
 		if err != nil {
 			return nil, err
 		}
-		if now[countEvents]-before[countEvents] >= float64(events) && now.queued() == 0 {
+		sum, known := now[countEvents] // a bus that is too busy to be asked is not known to be empty
+		if known && sum-before[countEvents] >= float64(events) && now.queued() == 0 {
 			return now, nil
 		}
 		select {
