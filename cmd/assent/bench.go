@@ -196,7 +196,8 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "%s: answers %v %s\n", row.Work, row.Answers, row.Problem)
 		}
 	}
-	_, err := fmt.Fprintln(w, "\nOF EMPTY: share of an empty handler's rate. CPU us: of the service, for each operation. A commit syncs twice.")
+	_, err := fmt.Fprintln(w, "\nOF EMPTY: share of an empty handler's rate. CPU us: of the service, for each operation. "+
+		"A commit syncs twice.")
 	return err
 }
 
@@ -211,7 +212,8 @@ func ratio(r float64) string {
 func (r benchReport) verdict() error {
 	for _, row := range r.Rows {
 		if row.Errors > 0 {
-			return fmt.Errorf("%s: %d of %d answers were wrong, first: %s", row.Work, row.Errors, row.Errors+row.Operations, row.Problem)
+			return fmt.Errorf("%s: %d of %d answers were wrong, first: %s",
+				row.Work, row.Errors, row.Errors+row.Operations, row.Problem)
 		}
 	}
 	return nil

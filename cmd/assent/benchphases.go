@@ -54,7 +54,8 @@ const (
 )
 
 func (b *bench) phases() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{"authorize": b.authorize, "poll": b.poll, "redeem": b.redeem, "decide": b.decide}
+	return map[string]func(context.Context) error{
+		"authorize": b.authorize, "poll": b.poll, "redeem": b.redeem, "decide": b.decide}
 }
 
 func (b *bench) stop() {

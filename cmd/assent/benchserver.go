@@ -29,7 +29,7 @@ func (c *benchEmptyCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	answer := []byte(`{"auth_req_id":"01234567890123456789012345.0123456789012345678901234567890123456789012","expires_in":300,"interval":2}`)
+	answer := []byte(`{"auth_req_id":"` + strings.Repeat("0", 70) + `","expires_in":300,"interval":2}`)
 	log := newLogger(s.err, "info")
 	server := (&service{log: log}).server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil || r.PostForm.Get("client_id") == "" {
@@ -72,7 +72,8 @@ func startChild(ctx context.Context, folder, name string, args ...string) (*chil
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: exec.CommandContext(ctx, binary, args...), log: filepath.Join(folder, name+".log"), ended: make(chan struct{})}
+	c := &child{cmd: exec.CommandContext(ctx, binary, args...), log: filepath.Join(folder, name+".log"),
+		ended: make(chan struct{})}
 	out, err := os.OpenFile(c.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
