@@ -141,6 +141,8 @@ func TestLadder(t *testing.T) {
 			[]string{"phone failed", "mail accepted", "mail accepted", "mail retracted"}, approvals.Expired},
 		{"first is gone, second refuses", [2]channeltest.Mood{channeltest.Gone, channeltest.Reject},
 			[]string{"phone failed", "mail failed"}, approvals.Failed},
+		{"both are gone", [2]channeltest.Mood{channeltest.Gone, channeltest.Gone},
+			[]string{"phone failed", "mail failed"}, approvals.Failed},
 		{"first is busy", [2]channeltest.Mood{channeltest.Busy, channeltest.Accept},
 			[]string{"phone failed", "phone failed", "phone failed", "phone failed", "mail accepted", "mail accepted",
 				"phone failed", "mail retracted"}, approvals.Expired},

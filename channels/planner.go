@@ -68,7 +68,7 @@ type Task struct {
 	Opened bool      // the person has the page open: no further channel is needed
 	Once   bool      // one message and nothing after it: a one-time code
 
-	Ladder  []Rung // in the person's order; empty: the inbox only
+	Ladder  []Rung // in the person's order, without what is gone; empty and never tried: the inbox only
 	Tries   []Try  // in the order of their claims
 	Reports []approvals.Delivery
 }
@@ -102,7 +102,7 @@ type Next struct {
 //
 // There is never more than one message under way; channels follow each other with the rung's wait between them, unless
 // the one before certainly failed; nothing is sent from Close on or after the end; and a request whose every address
-// failed is failed, while one that has no outside address waits.
+// failed is failed, while one that never had an outside address waits.
 func Plan(t Task, now time.Time) Next {
 	t.Tries = overlay(t.Tries, t.Reports)
 	if open, found := t.open(); found {
@@ -175,7 +175,7 @@ func (t Task) told() (Try, bool) {
 
 // climb tries to tell somebody at last.
 func (t Task) climb(now time.Time) Next {
-	if len(t.Ladder) == 0 {
+	if len(t.Ladder) == 0 && len(t.Tries) == 0 {
 		return Next{Do: Nothing, Reason: "inbox only"}
 	}
 	best, quiet := t.further(now), t.quiet("")

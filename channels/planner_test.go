@@ -92,6 +92,9 @@ func TestPlan(t *testing.T) {
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
+		{"every address is gone and forgotten", five().tried("push", 0, Gone).tried("sms", 0, Gone), 1, "fail"},
+		{"a code whose only address is gone", five().tried("push", 0, Gone).with(once), 1, "nothing"},
+		{"gone and forgotten, but told before", five().tried("push", 0, Accepted).tried("sms", 60, Gone), 61, "wait 300"},
 		{"perhaps read: not failed before the wait", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 1,
 			"wait 60"},
 		{"never read: failed", five("push").tried("push", 0, Unknown).tried("push", 0, Unknown), 60, "fail"},
@@ -253,6 +256,9 @@ func (w *world) send(next Next) {
 		try.Ended = w.now
 	}
 	w.task.Tries = append(w.task.Tries, try)
+	if try.Outcome == Gone {
+		w.task.Ladder = slices.DeleteFunc(slices.Clone(w.task.Ladder), func(r Rung) bool { return r.To == try.To })
+	}
 	if report := rapid.SampledFrom([]string{"", "", "delivered", "failed"}).Draw(w.t, "report"); report != "" {
 		w.task.Reports = append(w.task.Reports, approvals.Delivery{Channel: try.Channel, Attempt: try.Attempt, Status: report,
 			At: w.now})
@@ -299,14 +305,14 @@ func (w *world) rests() {
 			w.t.Fatalf("rests with %+v on somebody's screen", try)
 		}
 	}
-	if len(w.task.Ladder) > 0 && len(w.task.Tries) == 0 && !w.task.Ended && w.now.Before(w.task.Close) {
-		w.t.Fatal("rests without having tried")
+	if len(w.task.Ladder)+len(w.task.Tries) > 0 && !w.task.Ended && w.now.Before(w.task.Close) {
+		w.t.Fatalf("rests for good before the end; tries: %+v", w.task.Tries)
 	}
 }
 
 // fails checks that nobody was reached, and ends the request.
 func (w *world) fails() {
-	if len(w.task.Ladder) == 0 {
+	if len(w.task.Ladder)+len(w.task.Tries) == 0 {
 		w.t.Fatal("fails a request that only has an inbox")
 	}
 	if _, told := (Task{Tries: overlay(w.task.Tries, w.task.Reports)}).told(); told {
