@@ -132,7 +132,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 // recheck takes a request back whose person or agent was disabled while it was being written: whoever disables withdraws
 // what is pending, and may have looked a moment too early.
 func (d *Desk) recheck(ctx context.Context, r *Request) error {
-	err := d.eligible(ctx, r)
+	_, err := d.eligible(ctx, r)
 	if !errors.Is(err, ErrNotEligible) {
 		return nil // a failed read changes nothing: redemption asks again
 	}
@@ -377,7 +377,8 @@ func (d *Desk) Fail(ctx context.Context, id ID, why Reason, also ...Write) (*Req
 }
 
 // Redeem spends the approval, once, together with the given record writes. An approval whose person or agent has been
-// disabled since is withdrawn instead: [ErrNotEligible] (REQ-200).
+// disabled since is withdrawn instead: [ErrNotEligible] (REQ-200). Both are expected unchanged by the same transaction, so
+// that no token leaves after somebody was told "disabled".
 func (d *Desk) Redeem(ctx context.Context, agent AgentID, id ID, secret string, also ...Write) (*Request, error) {
 	r, err := d.Look(ctx, agent, id, secret)
 	if err != nil {
@@ -387,38 +388,43 @@ func (d *Desk) Redeem(ctx context.Context, agent AgentID, id ID, secret string, 
 	if s := r.StateAt(at); s != Approved {
 		return nil, s.refusal()
 	}
-	if err := d.eligible(ctx, r); err != nil {
-		if errors.Is(err, ErrNotEligible) {
-			_, cancelErr := d.Cancel(ctx, id, Actor{Kind: "service"}, NotEligible)
-			return nil, errors.Join(err, cancelErr)
-		}
+	unchanged, err := d.eligible(ctx, r)
+	if errors.Is(err, ErrNotEligible) {
+		_, cancelErr := d.Cancel(ctx, id, Actor{Kind: "service"}, NotEligible)
+		return nil, errors.Join(err, cancelErr)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return d.update(ctx, "redeem", id, func(r *Request) error {
+		r.Also(unchanged...)
 		r.Also(also...)
 		return r.Redeem(at)
 	})
 }
 
-// eligible asks again, at redemption, whether person and agent are still good.
-func (d *Desk) eligible(ctx context.Context, r *Request) error {
+// eligible asks whether person and agent are good now, and returns what must not change until that is acted on.
+func (d *Desk) eligible(ctx context.Context, r *Request) (unchanged []Write, err error) {
 	p, err := d.directory.Person(ctx, r.Subject)
 	if errors.Is(err, ErrNotFound) || err == nil && p.Disabled {
-		return ErrNotEligible
+		return nil, ErrNotEligible
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a, err := d.directory.Agent(ctx, r.Agent)
 	if errors.Is(err, ErrNotFound) || err == nil && a.Disabled {
-		return ErrNotEligible
+		return nil, ErrNotEligible
+	}
+	if err != nil {
+		return nil, err
 	}
 	for _, detail := range r.Granted {
-		if err == nil && !a.MayAsk(detail.Type) {
-			return ErrNotEligible
+		if !a.MayAsk(detail.Type) {
+			return nil, ErrNotEligible
 		}
 	}
-	return err
+	return []Write{Expect(KindPerson, string(p.ID), p.Revision), Expect(KindAgent, string(a.ID), a.Revision)}, nil
 }
 
 // Refusal says why a request cannot be redeemed now, as one of the desk's errors; nil when it can.

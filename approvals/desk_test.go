@@ -305,6 +305,45 @@ func TestEligibilityAtRedemption(t *testing.T) {
 	}
 }
 
+// staleRecords hides changes of people from whoever reads through it, as a reader a moment too early would see them.
+type staleRecords struct {
+	approvals.Records
+	person approvals.Record
+}
+
+func (s staleRecords) Get(ctx context.Context, kind, key string) (approvals.Record, error) {
+	if kind == approvals.KindPerson && key == s.person.Key {
+		return s.person, nil
+	}
+	return s.Records.Get(ctx, kind, key)
+}
+
+// REQ-200: a person disabled between the question and the commit is not redeemed for.
+func TestDisabledWhileRedeeming(t *testing.T) {
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := o.store.Get(t.Context(), approvals.KindPerson, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := o.dir.Person(t.Context(), "ann")
+	changed := *p
+	changed.Disabled = true
+	o.save(&changed)
+	early := approvals.NewDirectory(staleRecords{o.store, before}, o.hub, 0, o.now)
+	desk := approvals.NewDesk(approvals.DeskParts{Store: o.store, Records: o.store, Directory: early, Hub: o.hub,
+		Hash: hash, Now: o.now, Log: slog.New(slog.DiscardHandler)})
+	if _, err := desk.Redeem(t.Context(), "bot", r.ID, secret); !errors.Is(err, approvals.ErrConflict) {
+		t.Errorf("Redeem: %v", err)
+	}
+	if got, _ := o.store.Request(t.Context(), r.ID); got.State != approvals.Approved {
+		t.Errorf("state %s", got.State)
+	}
+}
+
 // REQ-198, 275: whatever races, one decision counts and one redemption happens.
 func TestRaces(t *testing.T) {
 	o := newOffice(t)

@@ -19,11 +19,12 @@ type Record struct {
 // AnyRevision in a [Write] means: whatever is there now, or nothing.
 const AnyRevision uint64 = math.MaxUint64
 
-// Write is one change of a record: a put, or a delete when Gone is set. If the record's revision is not Record.Revision
+// Write is one change of a record: a put, a delete when Gone is set, or no change at all when Same is set. If the record's revision is not Record.Revision
 // (0: must be absent) the whole transaction fails with [ErrConflict].
 type Write struct {
 	Record
 	Gone bool
+	Same bool
 }
 
 // PutNew writes a record that must not exist yet.
@@ -44,6 +45,12 @@ func Replace(read Record, value []byte, expires time.Time) Write {
 // Delete removes a record; with [AnyRevision] it does not matter whether it exists.
 func Delete(kind, key string, revision uint64) Write {
 	return Write{Record: Record{Kind: kind, Key: key, Revision: revision}, Gone: true}
+}
+
+// Expect changes nothing: the transaction fails with [ErrConflict] unless the record still has the revision that was
+// read. So a decision can hang on a record that somebody else may be changing.
+func Expect(kind, key string, revision uint64) Write {
+	return Write{Record: Record{Kind: kind, Key: key, Revision: revision}, Same: true}
 }
 
 // Records is what the desk and the edges need of a database for their small records.

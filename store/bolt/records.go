@@ -120,6 +120,9 @@ func planWrites(tx *bbolt.Tx, now int64, writes []approvals.Write) ([]op, error)
 		if w.Revision != approvals.AnyRevision && w.Revision != revision {
 			return nil, approvals.ErrConflict
 		}
+		if w.Same {
+			continue
+		}
 		var fresh []byte
 		if !w.Gone {
 			w.Record.Revision = revision + 1

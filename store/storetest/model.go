@@ -36,6 +36,9 @@ func (m model) apply(now time.Time, writes []approvals.Write) (model, error) {
 		if w.Revision != approvals.AnyRevision && w.Revision != rec.Revision {
 			return m, approvals.ErrConflict
 		}
+		if w.Same {
+			continue
+		}
 		delete(next, w.Kind+"/"+w.Key)
 		if !w.Gone {
 			w.Record.Revision = 1
@@ -100,7 +103,7 @@ var (
 )
 
 func someWrite(rt *rapid.T, c *clock) approvals.Write {
-	w := approvals.Write{Gone: rapid.Bool().Draw(rt, "gone")}
+	w := approvals.Write{Gone: rapid.Bool().Draw(rt, "gone"), Same: rapid.IntRange(0, 3).Draw(rt, "same") == 0}
 	w.Kind, w.Key = someKind.Draw(rt, "kind"), someKey.Draw(rt, "key")
 	w.Value = []byte(rapid.StringN(0, 3, -1).Draw(rt, "value"))
 	w.Revision = rapid.SampledFrom([]uint64{0, 1, 2, approvals.AnyRevision, approvals.AnyRevision}).Draw(rt, "revision")
