@@ -65,13 +65,18 @@ func within(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// detailsWithin compares objects by their canonical bytes: order of members and white space do not matter.
+// detailsWithin compares objects by their canonical bytes: order of members and white space do not matter. What was
+// granted once may be had once.
 func detailsWithin(some, all approvals.Details) bool {
-	granted := make([]string, len(all))
-	for i, d := range all {
-		granted[i] = canonical(d)
+	left := make(map[string]int, len(all))
+	for _, d := range all {
+		left[canonical(d)]++
 	}
-	return !slices.ContainsFunc(some, func(d approvals.Detail) bool { return !slices.Contains(granted, canonical(d)) })
+	return !slices.ContainsFunc(some, func(d approvals.Detail) bool {
+		key := canonical(d)
+		left[key]--
+		return left[key] < 0
+	})
 }
 
 func canonical(d approvals.Detail) string {
