@@ -1,12 +1,15 @@
 package channels_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/store"
 )
 
 // TestRepeatedEvents: every event of a whole life comes three times, from several goroutines.
@@ -47,7 +50,7 @@ func (h *house) everything(t *testing.T, id approvals.ID) {
 }
 
 // TestTwoNodes: two processes on one store work at the same requests. The second one's memory never hears of a change: its
-// hub is alone and its clock stands still. Every person gets one message, and nothing stays on a screen.
+// hub is alone, and what it has read it keeps for ever. Every person gets one message, and nothing stays on a screen.
 func TestTwoNodes(t *testing.T) {
 	one := newHouse(t)
 	two := one.beside()
@@ -109,5 +112,54 @@ func TestEventOfAnotherNode(t *testing.T) {
 	}
 	if !retracted(one.phone.Items()) {
 		t.Error("message is left on the screen")
+	}
+}
+
+// sluggish is a store whose first commit of a request takes long: the next thing happens before its caller hears of it.
+type sluggish struct {
+	store.Store
+	once      sync.Once
+	meanwhile func()
+}
+
+func (s *sluggish) Update(ctx context.Context, id approvals.ID,
+	change func(*approvals.Request) error) (*approvals.Request, error) {
+	r, err := s.Store.Update(ctx, id, change)
+	s.once.Do(s.meanwhile)
+	return r, err
+}
+
+// TestSlowCommit: a claim is no licence to send for ever. Whoever hears of its own claim too late leaves the message to
+// the next try, and if another process has settled the claim, to that process.
+func TestSlowCommit(t *testing.T) {
+	tests := []struct {
+		name  string
+		takes time.Duration
+		want  []string
+	}{
+		{"longer than the call may take", channels.SendTimeout, []string{"phone failed", "phone accepted"}},
+		{"longer than the lease", channels.SendTimeout + 10*time.Second,
+			[]string{"phone unknown", "phone accepted again", "phone failed"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			one := newHouse(t)
+			two := one.beside()
+			r := one.ask(t, "ann")
+			one.Store = &sluggish{Store: one.Store, meanwhile: func() {
+				one.clock.Advance(tt.takes)
+				two.sweep(t)
+			}}
+			one.build()
+			one.sweep(t)
+			one.clock.Advance(2 * time.Second)
+			one.sweep(t)
+			if n := one.phone.Calls(); n != 1 {
+				t.Errorf("Send was called %d times, want once", n)
+			}
+			if got := one.timeline(t, r.ID); !slices.Equal(got, tt.want) {
+				t.Errorf("timeline is %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -21,10 +21,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
 		return err
 	}
-	m := t.errand.message(next, t.now)
-	limited, cancel := context.WithTimeout(ctx, SendTimeout)
-	defer cancel()
-	report, err := d.Channels[next.Channel].Send(limited, t.to[next.To], m)
+	report, err := d.hand(ctx, t, until.Add(-leaseMargin))
 	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt, "why", next.Reason)
 	if err == nil {
 		log.InfoContext(ctx, "message accepted")
@@ -35,6 +32,18 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 		d.forget(ctx, t.errand.person(), t.to[next.To])
 	}
 	return d.settle(ctx, t, next, outcomeOf(err), report)
+}
+
+// hand calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
+// somebody else may find the lease over while we call, and two would send: then nothing is sent from here.
+func (d *Dispatcher) hand(ctx context.Context, t *turn, until time.Time) (approvals.Delivery, error) {
+	left := until.Sub(d.Now())
+	if left <= 0 {
+		return approvals.Delivery{Code: "late"}, fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy)
+	}
+	limited, cancel := context.WithTimeout(ctx, min(left, SendTimeout))
+	defer cancel()
+	return d.Channels[t.next.Channel].Send(limited, t.to[t.next.To], t.errand.message(t.next, t.now))
 }
 
 // settle keeps the outcome of a claim, in one transaction with what comes next. A claim that somebody else has settled
