@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,15 +73,12 @@ func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (t
 		if err != nil {
 			return taken, fmt.Errorf("sweep %s: %w", name, err)
 		}
-		due, err := overdue(page, until)
-		if err != nil {
-			return taken, err
-		}
+		due, more := d.overdue(ctx, page, until)
 		if err := d.each(ctx, due); err != nil {
 			return taken, err
 		}
 		taken += len(due)
-		if len(due) < sweepPage {
+		if !more {
 			return taken, nil
 		}
 		after = page[len(page)-1].Key
@@ -88,23 +86,29 @@ func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (t
 	return taken, ctx.Err()
 }
 
-func overdue(page []approvals.Record, until time.Time) (due []approvals.Step, err error) {
+// overdue returns the steps of a page whose time has come; more says that the next page may have some as well. One that
+// cannot be read does not keep the others: it is logged and stays where it is.
+func (d *Dispatcher) overdue(ctx context.Context, page []approvals.Record, until time.Time) (due []approvals.Step,
+	more bool) {
 	for _, rec := range page {
 		s, err := readStep(rec)
 		if err != nil {
-			return nil, err
+			d.Log.ErrorContext(ctx, "step is unreadable, going on without it", "kind", rec.Kind, "err", err)
+			continue
 		}
 		if s.At.After(until) {
-			break
+			return due, false
 		}
 		due = append(due, s)
 	}
-	return due, nil
+	return due, len(page) == sweepPage
 }
 
+// readStep names a step that cannot be read by its time: the rest of its key may be the id of a code.
 func readStep(rec approvals.Record) (s approvals.Step, err error) {
 	if err := json.Unmarshal(rec.Value, &s); err != nil {
-		return s, fmt.Errorf("read step %s: %w", rec.Key, err)
+		stamp, _, _ := strings.Cut(rec.Key, "/")
+		return s, fmt.Errorf("read step %s: %w", stamp, err)
 	}
 	return s, nil
 }
