@@ -236,3 +236,25 @@ func TestHangingProvider(t *testing.T) {
 		h.Store.Close()
 	})
 }
+
+// TestOpenedIsNotFailed: no provider takes a message, but the person has found the request in the inbox and reads it.
+func TestOpenedIsNotFailed(t *testing.T) {
+	h := newHouse(t)
+	h.phone.Set(channeltest.Busy)
+	h.mail.Set(channeltest.Reject)
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	if err := h.desk.Opened(t.Context(), r.ID, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for h.clock.Now().Before(r.DecideBy) {
+		h.sweep(t)
+		h.clock.Advance(time.Second)
+	}
+	if got, err := h.desk.Request(t.Context(), r.ID); err != nil || got.State != approvals.Pending {
+		t.Errorf("request is %+v, %v; want it pending", got, err)
+	}
+	if n := h.phone.Calls() + h.mail.Calls(); n != 1 {
+		t.Errorf("Send was called %d times, want once, before the page was opened", n)
+	}
+}

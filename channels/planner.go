@@ -65,7 +65,7 @@ type Task struct {
 	Close  time.Time // nothing is sent from here on: decide_by
 	End    time.Time // expires_at
 	Ended  bool      // decided, withdrawn, failed or expired
-	Opened bool      // the person has the page open: no further channel is needed
+	Opened bool      // the person has opened the page: no further channel is needed
 	Once   bool      // one message and nothing after it: a one-time code
 
 	Ladder  []Rung // in the person's order, without what is gone; empty and never tried: the inbox only
@@ -101,7 +101,8 @@ type Next struct {
 // Plan returns the next step. It reads nothing but its arguments.
 //
 // There is never more than one message under way; channels follow each other with the rung's wait between them, unless
-// the one before certainly failed; nothing is sent from Close on or after the end; and a request whose every address
+// the one before certainly failed; nothing is sent from Close on or after the end, nor to any further address once the
+// page is open; and a request whose every address
 // failed is failed, while one that never had an outside address waits.
 func Plan(t Task, now time.Time) Next {
 	t.Tries = overlay(t.Tries, t.Reports)
@@ -177,6 +178,9 @@ func (t Task) told() (Try, bool) {
 func (t Task) climb(now time.Time) Next {
 	if len(t.Ladder) == 0 && len(t.Tries) == 0 {
 		return Next{Do: Nothing, Reason: "inbox only"}
+	}
+	if t.Opened { // found in the inbox, or by a message that nobody heard of
+		return t.rest("opened")
 	}
 	best, quiet := t.further(now), t.quiet("")
 	switch {

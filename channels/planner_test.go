@@ -62,6 +62,12 @@ func TestPlan(t *testing.T) {
 		{"told: next channel after the wait", five("push", "sms").tried("push", 0, Accepted), 1, "wait 60"},
 		{"unopened after the wait", five("push", "sms").tried("push", 0, Accepted), 60, "send sms 1"},
 		{"opened: no further channel", five("push", "sms").tried("push", 0, Accepted).with(opened), 60, "wait 150"},
+		{"opened from the inbox: no message", five("push").with(opened), 0, "nothing"},
+		{"opened though the first refused: no further channel", five("push", "sms").tried("push", 0, Rejected).with(opened), 1,
+			"wait 300"},
+		{"opened though all refused: not failed", five("push").tried("push", 0, Rejected).with(opened), 1, "wait 300"},
+		{"opened though unknown: not again", five("push").tried("push", 0, Unknown).with(opened), 0, "wait 300"},
+		{"opened though busy: not again", five("push").tried("push", 0, Busy).with(opened), 2, "wait 300"},
 		{"reminder at half life", five("push").tried("push", 0, Accepted), 150, "send push 2 reminder"},
 		{"no reminder for a short life", life(4*time.Minute, "push").tried("push", 0, Accepted), 120, "wait 240"},
 		{"reminder keeps its distance", five("push", "sms").tried("push", 0, Accepted).tried("sms", 120, Accepted), 150,
@@ -210,6 +216,9 @@ func (w *world) maySend(next Next) {
 	if w.task.Ended || !w.now.Before(w.task.Close) {
 		w.t.Fatalf("sends %+v after the end", next)
 	}
+	if next.Kind == KindRequest && w.task.Opened {
+		w.t.Fatalf("sends %+v although the page is open", next)
+	}
 	attempt, before := 1, 0
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		same := try.Channel == next.Channel && try.To == next.To
@@ -223,8 +232,6 @@ func (w *world) maySend(next Next) {
 		case next.Kind == KindRequest && same && try.Kind == KindRequest && (try.Outcome == Gone || try.Outcome == Rejected ||
 			try.Outcome == Accepted || try.Outcome == Failed):
 			w.t.Fatalf("sends %+v although %+v", next, try)
-		case next.Kind == KindRequest && try.Outcome == Accepted && w.task.Opened:
-			w.t.Fatal("sends by a further channel although the page is open")
 		}
 		if same && try.Outcome == Unknown && try.Kind == KindRequest {
 			before++
@@ -305,6 +312,9 @@ func (w *world) rests() {
 			w.t.Fatalf("rests with %+v on somebody's screen", try)
 		}
 	}
+	if w.task.Opened && len(w.task.Tries) == 0 {
+		return // nothing was needed
+	}
 	if len(w.task.Ladder)+len(w.task.Tries) > 0 && !w.task.Ended && w.now.Before(w.task.Close) {
 		w.t.Fatalf("rests for good before the end; tries: %+v", w.task.Tries)
 	}
@@ -314,6 +324,9 @@ func (w *world) rests() {
 func (w *world) fails() {
 	if len(w.task.Ladder)+len(w.task.Tries) == 0 {
 		w.t.Fatal("fails a request that only has an inbox")
+	}
+	if w.task.Opened {
+		w.t.Fatal("fails what the person is reading")
 	}
 	if _, told := (Task{Tries: overlay(w.task.Tries, w.task.Reports)}).told(); told {
 		w.t.Fatal("fails although somebody was told")
