@@ -35,6 +35,9 @@ const (
 // keyLag is how long another process may go on signing with the old key after a rotation.
 const keyLag = time.Minute
 
+// retryKeys is the time between attempts to read the keys again while that fails.
+const retryKeys = time.Second
+
 // storedKey is one key as it is kept. A key is made, published, signs from SignsFrom on, and is published until Until.
 type storedKey struct {
 	KeyID     string    `json:"kid"`
@@ -62,6 +65,7 @@ type Keyring struct {
 	set     atomic.Pointer[keyState]
 	stale   atomic.Bool
 	reading sync.Mutex
+	failed  time.Time // when the last reading failed, if it did; under reading
 }
 
 type keyState struct {
@@ -112,10 +116,10 @@ func (k *Keyring) begin(ctx context.Context) error {
 	}
 	first.SignsFrom = first.CreatedAt
 	err = k.write(ctx, storedKeys{Keys: []storedKey{first, second}}, 0)
-	if errors.Is(err, approvals.ErrConflict) {
-		return k.load(ctx)
+	if err != nil && !errors.Is(err, approvals.ErrConflict) {
+		return err
 	}
-	return err
+	return k.load(ctx)
 }
 
 // ErrRotating means that the last rotation is not over: its key has not begun to sign.
@@ -185,12 +189,17 @@ func (k *Keyring) write(ctx context.Context, set storedKeys, revision uint64) er
 		return err
 	}
 	w := approvals.Write{Record: approvals.Record{Kind: kindKeys, Key: keySet, Value: raw, Revision: revision}}
+	// A caller who goes away must not take the answer along: the set may be written all the same, and then everybody
+	// has to hear of it. What is written has happened, whether or not it can be read at this moment.
+	ctx = context.WithoutCancel(ctx)
 	if err := k.records.Apply(ctx, w); err != nil {
 		return err
 	}
-	err = k.load(ctx)
+	if err := k.load(ctx); err != nil {
+		k.log.ErrorContext(ctx, "signing keys not read again", "error", err)
+	}
 	k.hub.Signal(approvals.TopicRecord(kindKeys, keySet))
-	return err
+	return nil
 }
 
 // load reads the set again.
@@ -200,13 +209,21 @@ func (k *Keyring) load(ctx context.Context) error {
 	return k.reload(ctx)
 }
 
-// reload is load for whoever holds the lock.
+// reload is load for whoever holds the lock. What could not be read stays stale, and is not tried again at once.
 func (k *Keyring) reload(ctx context.Context) error {
-	at := k.now()
 	k.stale.Store(false)
+	k.failed = time.Time{}
+	err := k.read(ctx, k.now())
+	if err != nil {
+		k.failed = k.now()
+		k.stale.Store(true)
+	}
+	return err
+}
+
+func (k *Keyring) read(ctx context.Context, at time.Time) error {
 	rec, err := k.records.Get(ctx, kindKeys, keySet)
 	if err != nil {
-		k.stale.Store(k.set.Load() != nil)
 		return err
 	}
 	if old := k.set.Load(); old != nil && old.revision == rec.Revision {
@@ -342,6 +359,9 @@ func (k *Keyring) state() *keyState {
 		return state
 	}
 	defer k.reading.Unlock()
+	if k.now().Sub(k.failed) < retryKeys {
+		return state
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // on behalf of everybody, not of one request
 	defer cancel()
 	if err := k.reload(ctx); err != nil {

@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -78,6 +79,84 @@ func TestRotate(t *testing.T) {
 		}
 		if kid, _ := s.signs(t); kid != next.KeyID {
 			t.Error("the third key does not sign")
+		}
+	})
+}
+
+// leaving is a store whose caller goes away while the write is under way, and which cannot be read for a while.
+type leaving struct {
+	approvals.Records
+	leave  func() // in the middle of a write; may be nil
+	broken bool
+	reads  int
+}
+
+func (l *leaving) Apply(ctx context.Context, writes ...approvals.Write) error {
+	if l.leave != nil {
+		l.leave()
+	}
+	return l.Records.Apply(ctx, writes...)
+}
+
+func (l *leaving) Get(ctx context.Context, kind, key string) (approvals.Record, error) {
+	l.reads++
+	if l.broken {
+		return approvals.Record{}, approvals.ErrUnavailable
+	}
+	return l.Records.Get(ctx, kind, key)
+}
+
+// beside is the hub of another process, whose signals the service hears.
+func (s *service) beside() *approvals.Hub {
+	hub := approvals.NewHub()
+	hub.Mirror(func(topics []string) { s.Hub.Deliver(topics...) })
+	return hub
+}
+
+// TestRotateLeft: a caller who goes away during a rotation leaves it whole, here and elsewhere.
+func TestRotateLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		ctx, leave := context.WithCancel(t.Context())
+		k, err := NewKeyring(ctx, &leaving{Records: s.store, leave: leave}, s.Root, s.beside(), 0, time.Now, s.Log)
+		must(t, err)
+		if _, err := k.Rotate(ctx); err != nil {
+			t.Errorf("rotation: %v", err)
+		}
+		for name, ring := range map[string]*Keyring{"here": k, "elsewhere": s.Keyring} {
+			if list, err := ring.Public(); len(list) != 3 {
+				t.Errorf("%s: %d keys, %v", name, len(list), err)
+			}
+		}
+	})
+}
+
+// TestRotateUnread: a rotation that is durable has happened, though the set could not be read again. It is tried again,
+// but not at every signature.
+func TestRotateUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		records := &leaving{Records: s.store}
+		records.leave = func() { records.broken = true }
+		k, err := NewKeyring(t.Context(), records, s.Root, s.beside(), 0, time.Now, s.Log)
+		must(t, err)
+		if _, err := k.Rotate(t.Context()); err != nil {
+			t.Errorf("rotation: %v", err)
+		}
+		if list, _ := s.Keyring.Public(); len(list) != 3 {
+			t.Errorf("elsewhere: %d keys", len(list))
+		}
+		before := records.reads
+		for range 100 {
+			k.current()
+		}
+		if n := records.reads - before; n > 1 {
+			t.Errorf("%d reads in no time", n)
+		}
+		records.broken = false
+		time.Sleep(time.Second)
+		if list, _ := k.Public(); len(list) != 3 {
+			t.Errorf("here, a second later: %d keys", len(list))
 		}
 	})
 }
