@@ -52,15 +52,20 @@ func askedScope(text string, agent *approvals.Agent) ([]string, error) {
 		return nil, badRequest("The scope must contain openid.")
 	}
 	tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "offline_access" })
-	for _, s := range tokens {
-		if !slices.Contains(commonScopes, s) && !slices.Contains(agent.Scopes, s) {
-			return nil, refuse("invalid_scope", "The scope is unknown or not allowed for this client.")
-		}
+	if !allowedScopes(tokens, agent) {
+		return nil, refuse("invalid_scope", "The scope is unknown or not allowed for this client.")
 	}
 	if len(tokens) > maxScopes {
 		return nil, refuse("invalid_scope", "The scope has too many values.")
 	}
 	return tokens, nil
+}
+
+// allowedScopes reports whether the agent may get all of these scopes.
+func allowedScopes(list []string, agent *approvals.Agent) bool {
+	return !slices.ContainsFunc(list, func(s string) bool {
+		return !slices.Contains(commonScopes, s) && !slices.Contains(agent.Scopes, s)
+	})
 }
 
 // audiencesOf lists what resource (RFC 8707) and audience (as published SDKs have it) name. One SDK writes the word

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"assent/approvals"
 )
 
 const keyHeader = "Idempotency-Key"
@@ -84,18 +86,20 @@ func TestRedeemedOnce(t *testing.T) {
 		{"wrong secret", nil, "k1", []string{"client_secret", "wrong"}, "invalid_client"},
 		{"person disabled", func(t *testing.T, s *service) { s.disable(t, "p-ann") }, "k1", nil, "invalid_grant"},
 		{"type taken away", func(t *testing.T, s *service) {
-			a, err := s.Directory.Agent(t.Context(), "travel")
-			must(t, err)
-			next := *a
-			next.Types = nil
-			must(t, s.Directory.SaveAgent(t.Context(), &next))
+			s.change(t, "travel", func(a *approvals.Agent) { a.Types = nil })
+		}, "k1", nil, "invalid_grant"},
+		{"scope taken away", func(t *testing.T, s *service) {
+			s.change(t, "travel", func(a *approvals.Agent) { a.Scopes = nil })
+		}, "k1", nil, "invalid_grant"},
+		{"audience taken away", func(t *testing.T, s *service) {
+			s.change(t, "travel", func(a *approvals.Agent) { a.Audiences = nil })
 		}, "k1", nil, "invalid_grant"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newService(t)
-				handle := s.ask(t, "authorization_details", payment)
+				handle := s.ask(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
 				s.approve(t, handle)
 				first := s.post("/token", tk(handle), keyHeader, "k1")
 				if first.status != 200 {

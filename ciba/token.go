@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"assent/approvals"
@@ -89,6 +90,9 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := h.stillGood(c, r); err != nil {
+		return nil, h.takeBack(c, r, err)
+	}
 	if o != nil {
 		return h.redeemOnce(c, r, granted, o)
 	}
@@ -141,7 +145,9 @@ func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 	return body, h.stillGood(c, r)
 }
 
-// stillGood asks once more what the desk asks at a redemption (REQ-200). The client has just authenticated.
+// stillGood asks whether the person is still active and the agent may still have what was granted (REQ-200): what the
+// desk asks at a redemption, and scope and audience, which only this door knows the rules of. The agent is read again:
+// a held poll has authenticated a while ago.
 func (h *Handler) stillGood(c *call, r *approvals.Request) error {
 	p, err := h.Directory.Person(c.r.Context(), r.Subject)
 	if errors.Is(err, approvals.ErrNotFound) || err == nil && p.Disabled {
@@ -150,12 +156,25 @@ func (h *Handler) stillGood(c *call, r *approvals.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range r.Granted {
-		if !c.agent.MayAsk(d.Type) {
-			return approvals.ErrNotEligible
-		}
+	a, err := h.Directory.Agent(c.r.Context(), r.Agent)
+	if errors.Is(err, approvals.ErrNotFound) || err == nil && (a.Disabled || !h.permitted(a, r)) {
+		return approvals.ErrNotEligible
 	}
-	return nil
+	return err
+}
+
+func (h *Handler) permitted(a *approvals.Agent, r *approvals.Request) bool {
+	other := func(d approvals.Detail) bool { return !a.MayAsk(d.Type) }
+	return allowedScopes(r.Scope, a) && h.allowed(r.Audience, a) && !slices.ContainsFunc(r.Granted, other)
+}
+
+// takeBack withdraws an approval that may not be collected any more, so that it stays so (REQ-200).
+func (h *Handler) takeBack(c *call, r *approvals.Request, refusal error) error {
+	if !errors.Is(refusal, approvals.ErrNotEligible) {
+		return refusal
+	}
+	_, err := h.Desk.Cancel(c.r.Context(), r.ID, approvals.Actor{Kind: "service"}, approvals.NotEligible)
+	return errors.Join(refusal, err)
 }
 
 // pending paces a poll whose request is undecided, and perhaps holds it until there is something to say.

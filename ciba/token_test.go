@@ -56,11 +56,15 @@ func TestStates(t *testing.T) {
 		}, "invalid_grant"},
 		{"REQ-200", "type taken away after approval", func(t *testing.T, s *service, handle string) {
 			s.approve(t, handle)
-			a, err := s.Directory.Agent(t.Context(), "travel")
-			must(t, err)
-			next := *a
-			next.Types = nil
-			must(t, s.Directory.SaveAgent(t.Context(), &next))
+			s.change(t, "travel", func(a *approvals.Agent) { a.Types = nil })
+		}, "invalid_grant"},
+		{"REQ-200", "scope taken away after approval", func(t *testing.T, s *service, handle string) {
+			s.approve(t, handle)
+			s.change(t, "travel", func(a *approvals.Agent) { a.Scopes = nil })
+		}, "invalid_grant"},
+		{"REQ-200", "audience taken away after approval", func(t *testing.T, s *service, handle string) {
+			s.approve(t, handle)
+			s.change(t, "travel", func(a *approvals.Agent) { a.Audiences = nil })
 		}, "invalid_grant"},
 		{"REQ-198", "redeemed", func(t *testing.T, s *service, handle string) {
 			s.approve(t, handle)
@@ -74,7 +78,7 @@ func TestStates(t *testing.T) {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newService(t)
-				handle := s.ask(t, "authorization_details", payment)
+				handle := s.ask(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
 				s.post("/token", tk(handle)) // so that what follows at once would be too early
 				tt.act(t, s, handle)
 				first := s.post("/token", tk(handle), "Prefer", "wait=0")
@@ -118,6 +122,52 @@ func (s *service) disable(t testing.TB, id approvals.PersonID) {
 	next := *p
 	next.Disabled = true
 	must(t, s.Directory.SavePerson(context.Background(), &next))
+}
+
+// change saves an agent with what f makes of it.
+func (s *service) change(t testing.TB, id approvals.AgentID, f func(*approvals.Agent)) {
+	t.Helper()
+	a, err := s.Directory.Agent(context.Background(), id)
+	must(t, err)
+	next := *a
+	f(&next)
+	must(t, s.Directory.SaveAgent(context.Background(), &next))
+}
+
+// TestTakenAwaySpends is REQ-200: what the agent may no longer have withdraws the approval, also when it is taken away
+// while the poll is held, and giving it back does not bring the approval back.
+func TestTakenAwaySpends(t *testing.T) {
+	for _, waits := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			handle := s.ask(t, "scope", "openid trips.book")
+			var done <-chan held
+			if waits {
+				done = s.poll(handle, "Prefer", "wait=20")
+				time.Sleep(time.Second)
+			}
+			s.change(t, "travel", func(a *approvals.Agent) { a.Scopes = nil })
+			s.approve(t, handle)
+			var got answer
+			if waits {
+				got = (<-done).answer
+			} else {
+				got = s.post("/token", tk(handle))
+			}
+			if got.status != 400 || got.code() != "invalid_grant" {
+				t.Errorf("held %v: %d %s", waits, got.status, got.raw)
+			}
+			s.change(t, "travel", func(a *approvals.Agent) { a.Scopes = []string{"trips.book"} })
+			if got := s.post("/token", tk(handle)); got.code() != "invalid_grant" {
+				t.Errorf("given back: %d %s", got.status, got.raw)
+			}
+			r, err := s.store.Request(t.Context(), idOf(handle))
+			must(t, err)
+			if r.State != approvals.Cancelled || r.Reason != approvals.NotEligible {
+				t.Errorf("state %s, reason %s", r.State, r.Reason)
+			}
+		})
+	}
 }
 
 // TestTokenFaults are the faults that need no state.
@@ -282,6 +332,7 @@ func TestNarrow(t *testing.T) {
 		{"wider scope", []string{"scope", "openid email"}, "invalid_scope", nil},
 		{"other resource", []string{"resource", "https://api.example"}, "invalid_target", nil},
 		{"other object", []string{"authorization_details", strings.Replace("["+one+"]", "read", "write", 1)}, "invalid_authorization_details", nil},
+		{"the same object twice", []string{"authorization_details", "[" + one + "," + one + "]"}, "invalid_authorization_details", nil},
 		{"broken details", []string{"authorization_details", "{"}, "invalid_request", nil},
 	}
 	for _, tt := range tests {
