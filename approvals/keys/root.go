@@ -90,7 +90,11 @@ func Load(path string) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root key %s: is not base64", path)
 	}
-	return New(secret)
+	r, err := New(secret)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; put the right file back", path, err)
+	}
+	return r, nil
 }
 
 // Create makes a new root key file with mode 0600 and syncs file and folder, so that nothing is ever keyed with a key
@@ -98,16 +102,20 @@ func Load(path string) (*Root, error) {
 func Create(path string) (*Root, error) {
 	secret := make([]byte, Size)
 	rand.Read(secret)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(path), ".root-*.key") // mode 0600; half a key must never bear the name
 	if err != nil {
 		return nil, fmt.Errorf("root key: %w", err)
 	}
+	defer os.Remove(f.Name())
 	_, err = fmt.Fprintln(f, base64.RawURLEncoding.EncodeToString(secret))
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Link(f.Name(), path) // fails if there is one
+	}
+	if err == nil {
 		err = syncFolder(filepath.Dir(path))
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("root key: %w", err), os.Remove(path))
+		return nil, fmt.Errorf("root key: %w", err)
 	}
 	return New(secret)
 }

@@ -79,11 +79,14 @@ func (a *admin) handler() http.Handler {
 		"GET /agents":                     a.listAgents,
 		"POST /agents":                    a.addAgent,
 		"POST /agents/{id}/disable":       a.disableAgent,
+		"POST /agents/{id}/enable":        a.enableAgent,
 		"POST /agents/{id}/rotate-secret": a.rotateSecret,
 		"GET /people":                     a.listPeople,
 		"POST /people":                    a.addPerson,
 		"POST /people/{sub}/invite":       a.invite,
 		"POST /people/{sub}/disable":      a.disablePerson,
+		"POST /people/{sub}/enable":       a.enablePerson,
+		"POST /people/{sub}/sign-out":     a.signOut,
 		"POST /keys/rotate":               a.rotateKeys,
 		"GET /doctor":                     func(r *http.Request) (any, error) { return a.s.examine(r.Context()), nil },
 	} {
@@ -104,16 +107,27 @@ func (a *admin) serve(handle func(*http.Request) (any, error)) http.HandlerFunc 
 			w.WriteHeader(adminStatus(err))
 			out = adminError{err.Error()}
 		}
-		a.log.InfoContext(r.Context(), "administration", "method", r.Method, "route", r.Pattern, "ok", err == nil)
+		a.log.InfoContext(r.Context(), "administration", "route", r.Pattern, "of", r.PathValue("id")+r.PathValue("sub")+madeID(out), "ok", err == nil)
 		json.NewEncoder(w).Encode(out)
 	}
+}
+
+// madeID is the id of what a command has made, for the log.
+func madeID(out any) string {
+	switch made := out.(type) {
+	case madeAgent:
+		return made.ClientID
+	case personRow:
+		return made.Sub
+	}
+	return ""
 }
 
 func adminStatus(err error) int {
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict):
+	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict), errors.Is(err, approvals.ErrNotEligible):
 		return http.StatusConflict
 	case errors.Is(err, approvals.ErrInvalid):
 		return http.StatusBadRequest
@@ -141,6 +155,9 @@ func (a *admin) addAgent(r *http.Request) (any, error) {
 	return a.s.addAgent(r.Context(), body.Metadata, body.AcceptSecret)
 }
 
+// errExists means that an agent or person of this id is there already.
+var errExists = fmt.Errorf("exists already: %w", approvals.ErrConflict)
+
 // addAgent registers a client from RFC 7591 metadata and makes its secret unless the metadata brings one.
 func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bool) (madeAgent, error) {
 	m, err := ciba.ParseMetadata(metadata, s.desk.Renderer.Types)
@@ -164,10 +181,10 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 	if err != nil {
 		return madeAgent{}, err
 	}
+	if _, err := s.dir.Agent(ctx, agent.ID); !errors.Is(err, approvals.ErrNotFound) {
+		return madeAgent{}, errors.Join(err, fmt.Errorf("client_id %s: %w", agent.ID, errExists))
+	}
 	if err := s.dir.SaveAgent(ctx, agent); err != nil {
-		if errors.Is(err, approvals.ErrConflict) {
-			err = fmt.Errorf("client_id %s: %w", agent.ID, approvals.ErrTaken)
-		}
 		return madeAgent{}, err
 	}
 	return made, nil
@@ -203,16 +220,19 @@ func (a *admin) listAgents(r *http.Request) (any, error) {
 }
 
 func (a *admin) disableAgent(r *http.Request) (any, error) {
-	ctx, id := r.Context(), approvals.AgentID(r.PathValue("id"))
-	err := a.changeAgent(ctx, id, func(g *approvals.Agent) error {
-		g.Disabled = true
-		return nil
-	})
-	if err != nil {
+	ctx, id := context.WithoutCancel(r.Context()), approvals.AgentID(r.PathValue("id")) // half a disabling is none
+	if err := a.changeAgent(ctx, id, func(g *approvals.Agent) error { g.Disabled = true; return nil }); err != nil {
 		return nil, err
 	}
 	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Agent: id}, operator, approvals.NotEligible)
 	return disabled{n}, err
+}
+
+func (a *admin) enableAgent(r *http.Request) (any, error) {
+	return nil, a.changeAgent(r.Context(), approvals.AgentID(r.PathValue("id")), func(g *approvals.Agent) error {
+		g.Disabled = false
+		return nil
+	})
 }
 
 // operator is who acts over the administration socket.
@@ -262,13 +282,10 @@ func (s *service) addPerson(ctx context.Context, in newPerson) (*approvals.Perso
 	}
 	p := &approvals.Person{ID: approvals.PersonID(in.Sub), Name: in.Name, Locale: approvals.Locale(in.Locale), Zone: in.Zone,
 		Hints: in.LoginHints, Email: in.Email, Phone: in.Phone, CreatedAt: s.clock.Now()}
-	if err := s.dir.SavePerson(ctx, p); err != nil {
-		if errors.Is(err, approvals.ErrConflict) {
-			err = fmt.Errorf("sub %s: %w", p.ID, approvals.ErrTaken)
-		}
-		return nil, err
+	if _, err := s.dir.Person(ctx, p.ID); !errors.Is(err, approvals.ErrNotFound) {
+		return nil, errors.Join(err, fmt.Errorf("sub %s: %w", p.ID, errExists))
 	}
-	return p, nil
+	return p, s.dir.SavePerson(ctx, p)
 }
 
 func (a *admin) listPeople(r *http.Request) (any, error) {
@@ -283,7 +300,7 @@ func (a *admin) listPeople(r *http.Request) (any, error) {
 func (a *admin) invite(r *http.Request) (any, error) {
 	inv, err := a.s.pages.Invite(r.Context(), approvals.PersonID(r.PathValue("sub")))
 	if err != nil {
-		return nil, fmt.Errorf("invite %s: %w", r.PathValue("sub"), err)
+		return nil, fmt.Errorf("sub %s: %w", r.PathValue("sub"), err)
 	}
 	if inv.ByCode {
 		inv.Code = ""
@@ -292,18 +309,32 @@ func (a *admin) invite(r *http.Request) (any, error) {
 }
 
 func (a *admin) disablePerson(r *http.Request) (any, error) {
-	ctx, id := r.Context(), approvals.PersonID(r.PathValue("sub"))
-	found, err := a.s.dir.Person(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("sub %s: %w", id, err)
-	}
-	person := *found
-	person.Disabled = true
-	if err := a.s.dir.SavePerson(ctx, &person); err != nil {
+	ctx, id := context.WithoutCancel(r.Context()), approvals.PersonID(r.PathValue("sub"))
+	if err := a.changePerson(ctx, id, func(p *approvals.Person) { p.Disabled = true }); err != nil {
 		return nil, err
 	}
 	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Person: id}, operator, approvals.NotEligible)
 	return disabled{n}, err
+}
+
+func (a *admin) enablePerson(r *http.Request) (any, error) {
+	return nil, a.changePerson(r.Context(), approvals.PersonID(r.PathValue("sub")), func(p *approvals.Person) { p.Disabled = false })
+}
+
+func (a *admin) signOut(r *http.Request) (any, error) {
+	at := a.s.clock.Now()
+	return nil, a.changePerson(r.Context(), approvals.PersonID(r.PathValue("sub")), func(p *approvals.Person) { p.SignedOutAt = at })
+}
+
+// changePerson works on a copy: what the directory hands out is shared.
+func (a *admin) changePerson(ctx context.Context, id approvals.PersonID, change func(*approvals.Person)) error {
+	found, err := a.s.dir.Person(ctx, id)
+	if err != nil {
+		return fmt.Errorf("sub %s: %w", id, err)
+	}
+	person := *found
+	change(&person)
+	return a.s.dir.SavePerson(ctx, &person)
 }
 
 func (a *admin) rotateKeys(r *http.Request) (any, error) { return a.s.keyring.Rotate(r.Context()) }

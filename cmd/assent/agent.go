@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -23,6 +24,7 @@ type agentCmd struct {
 	Add          agentAddCmd     `cmd:"" help:"Register an agent and print its secret, once."`
 	List         agentListCmd    `cmd:"" help:"List agents."`
 	Disable      agentDisableCmd `cmd:"" help:"Disable an agent; its pending requests are withdrawn."`
+	Enable       agentEnableCmd  `cmd:"" help:"Let a disabled agent ask again."`
 	RotateSecret agentRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace an agent's secret and print the new one, once."`
 }
 
@@ -69,6 +71,9 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
 	}
 	if c.File != "" {
+		if c.ID != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
+			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
+		}
 		return readClients(c.File)
 	}
 	if len(c.Type) == 0 {
@@ -146,8 +151,8 @@ func (c *agentListCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	var list []agentRow
-	if err := api.call(ctx, "GET", "/agents", nil, &list); err != nil {
+	list, err := pages(ctx, api, "/agents", func(a agentRow) string { return a.ClientID })
+	if err != nil {
 		return err
 	}
 	if c.JSON {
@@ -159,6 +164,22 @@ func (c *agentListCmd) Run(ctx context.Context, s streams) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","), yes(a.Disabled))
 	}
 	return w.Flush()
+}
+
+// pages fetches a whole list, page by page.
+func pages[T any](ctx context.Context, api *adminClient, path string, key func(T) string) ([]T, error) {
+	list := []T{}
+	for after := ""; ; {
+		var page []T
+		if err := api.call(ctx, "GET", path+"?after="+url.QueryEscape(after), nil, &page); err != nil {
+			return nil, err
+		}
+		list = append(list, page...)
+		if len(page) < listLimit {
+			return list, nil
+		}
+		after = key(page[len(page)-1])
+	}
 }
 
 func yes(b bool) string {
@@ -175,10 +196,36 @@ type agentDisableCmd struct {
 
 // Run disables one agent.
 func (c *agentDisableCmd) Run(ctx context.Context, s streams) error {
-	return c.disable(ctx, s, "/agents/"+c.ID+"/disable")
+	return c.shut(ctx, s, "/agents/"+url.PathEscape(c.ID)+"/disable")
 }
 
-func (c adminFlags) disable(ctx context.Context, s streams, path string) error {
+type agentEnableCmd struct {
+	adminFlags
+	ID string `arg:"" name:"client_id" help:"Which agent."`
+}
+
+// Run enables one agent.
+func (c *agentEnableCmd) Run(ctx context.Context, s streams) error {
+	return c.tell(ctx, s, "/agents/"+url.PathEscape(c.ID)+"/enable", "enabled")
+}
+
+// tell sends a command whose success is one word.
+func (c adminFlags) tell(ctx context.Context, s streams, path, word string) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	if err := api.call(ctx, "POST", path, nil, nil); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(map[string]string{"done": word})
+	}
+	_, err = fmt.Fprintln(s.out, word)
+	return err
+}
+
+func (c adminFlags) shut(ctx context.Context, s streams, path string) error {
 	api, err := newAdminClient(c.Data)
 	if err != nil {
 		return err
@@ -206,7 +253,7 @@ func (c *agentRotateCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	var made madeAgent
-	if err := api.call(ctx, "POST", "/agents/"+c.ID+"/rotate-secret", nil, &made); err != nil {
+	if err := api.call(ctx, "POST", "/agents/"+url.PathEscape(c.ID)+"/rotate-secret", nil, &made); err != nil {
 		return err
 	}
 	return made.print(s.out, c.JSON)

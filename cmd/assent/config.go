@@ -127,6 +127,9 @@ func (c *cli) loadTOML(r io.Reader) (kong.Resolver, error) {
 	return resolve, nil
 }
 
+// maxHistoryDays is a hundred years.
+const maxHistoryDays = 36_500
+
 // check refuses settings that cannot work together.
 func (c *Config) check() error {
 	if c.Fixtures != "" && !c.Dev {
@@ -158,11 +161,17 @@ func (c *Config) check() error {
 	if c.DefaultLife < 10 || c.MaxLife < c.DefaultLife || c.MaxLife > Seconds(approvals.DefaultTerms().MaxLife/time.Second) {
 		return errors.New("--default-expiry must be at least 10 and at most --max-expiry, and that at most 604800 (seven days)")
 	}
-	if c.HistoryDays < 1 {
-		return errors.New("--history-days must be at least 1")
+	if c.HistoryDays < 1 || c.HistoryDays > maxHistoryDays {
+		return fmt.Errorf("--history-days must be 1 to %d", maxHistoryDays)
 	}
 	later := *c // serve completes the URLs once it knows its port
-	return later.completeURLs()
+	if err := later.completeURLs(); err != nil {
+		return err
+	}
+	if !c.Dev && c.TLSCert == "" && c.TrustedProxy == "" {
+		return errors.New("give --tls-cert, or --trusted-proxy if a TLS terminator stands in front, such as 127.0.0.1/32")
+	}
+	return nil
 }
 
 // completeURLs derives issuer and pages from each other and from the listen address, and checks them.

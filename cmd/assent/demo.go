@@ -92,6 +92,9 @@ func (c *demoCmd) show(ctx context.Context, out io.Writer, issuer string) error 
 		pressed.Go(func() error { return person.decide(ctx, link) })
 	}
 	token, err := agent.Wait(ctx, waiting)
+	if ctx.Err() != nil {
+		return nil // the person at the keyboard has seen enough
+	}
 	arrived := time.Now()
 	if err := pressed.Wait(); err != nil {
 		return fmt.Errorf("the person's side: %w", err)

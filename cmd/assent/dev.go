@@ -38,15 +38,23 @@ func (d *devMode) handler() http.Handler {
 	mux.HandleFunc("POST /dev/deny", d.decide(false))
 	mux.HandleFunc("POST /dev/decide", d.decideByQuery)
 	mux.HandleFunc("POST /dev/clock", d.advance)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return localOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(w, r)
+	}))
+}
+
+// localOnly refuses requests that name another host than this machine: a page on the web that has its own name point
+// here (DNS rebinding) gives itself away so.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocalHost(r.Host) {
-			http.Error(w, "dev mode answers to localhost only", http.StatusForbidden)
+			http.Error(w, "this answers to localhost only", http.StatusForbidden)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	})
 }
 

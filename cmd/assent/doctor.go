@@ -57,16 +57,16 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 	if running == nil {
 		return findings, nil
 	}
+	s := newService(Config{Data: c.Data, RootKeyFile: os.Getenv("ASSENT_ROOT_KEY_FILE")}, slog.New(slog.DiscardHandler))
+	if _, err := os.Stat(s.storePath()); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	unlock, err := lockFolder(c.Data)
 	if err != nil {
 		return nil, errors.Join(err, running) // it runs, and does not answer
 	}
 	if err := unlock(); err != nil {
 		return nil, err
-	}
-	s := newService(Config{Data: c.Data, RootKeyFile: os.Getenv("ASSENT_ROOT_KEY_FILE")}, slog.New(slog.DiscardHandler))
-	if _, err := os.Stat(s.storePath()); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
 	}
 	findings = []finding{{Check: "service", Note: "not running; this is what its data folder says"}}
 	for _, open := range []struct {

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"assent/approvals"
 )
 
 // loadFixtures creates the agents and people of a file; those that exist already stay as they are, so that a restart
@@ -27,16 +26,18 @@ func (s *service) loadFixtures(ctx context.Context) error {
 		return fmt.Errorf("fixtures %s: must be {\"clients\": […], \"people\": […]}", s.cfg.Fixtures)
 	}
 	for i, client := range f.Clients {
-		if _, err := s.addAgent(ctx, client, true); err != nil && !errors.Is(err, approvals.ErrTaken) {
+		if _, err := s.addAgent(ctx, client, true); err != nil && !errors.Is(err, errExists) {
 			return fmt.Errorf("fixtures: clients[%d]: %w", i, err)
 		}
 	}
 	for i, person := range f.People {
 		var p newPerson
-		if err := json.Unmarshal(person, &p); err != nil {
-			return fmt.Errorf("fixtures: people[%d]: must be an object of strings", i)
+		known := json.NewDecoder(bytes.NewReader(person))
+		known.DisallowUnknownFields()
+		if err := known.Decode(&p); err != nil {
+			return fmt.Errorf("fixtures: people[%d]: must be an object of sub, login_hints, name, locale, zone, phone, email", i)
 		}
-		if _, err := s.addPerson(ctx, p); err != nil && !errors.Is(err, approvals.ErrTaken) {
+		if _, err := s.addPerson(ctx, p); err != nil && !errors.Is(err, errExists) {
 			return fmt.Errorf("fixtures: people[%d]: %w", i, err)
 		}
 	}

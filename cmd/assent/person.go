@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"text/tabwriter"
 	"time"
 )
@@ -12,6 +13,8 @@ type personCmd struct {
 	Add     personAddCmd     `cmd:"" help:"Add a person who can be asked."`
 	List    personListCmd    `cmd:"" help:"List people."`
 	Invite  personInviteCmd  `cmd:"" help:"Make an invitation: it binds the person's browser."`
+	SignOut personSignOutCmd `cmd:"" name:"sign-out" help:"End all sign-ins and forget all browsers of a person: a lost phone."`
+	Enable  personEnableCmd  `cmd:"" help:"Let a disabled person decide again."`
 	Disable personDisableCmd `cmd:"" help:"Disable a person; pending requests are withdrawn, approved ones cannot be redeemed."`
 }
 
@@ -52,8 +55,8 @@ func (c *personListCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	var list []personRow
-	if err := api.call(ctx, "GET", "/people", nil, &list); err != nil {
+	list, err := pages(ctx, api, "/people", func(p personRow) string { return p.Sub })
+	if err != nil {
 		return err
 	}
 	if c.JSON {
@@ -79,7 +82,7 @@ func (c *personInviteCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	var inv invitation
-	if err := api.call(ctx, "POST", "/people/"+c.Sub+"/invite", nil, &inv); err != nil {
+	if err := api.call(ctx, "POST", "/people/"+url.PathEscape(c.Sub)+"/invite", nil, &inv); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -95,6 +98,26 @@ func (c *personInviteCmd) Run(ctx context.Context, s streams) error {
 	return err
 }
 
+type personSignOutCmd struct {
+	adminFlags
+	Sub string `arg:"" help:"Which person."`
+}
+
+// Run signs one person out everywhere.
+func (c *personSignOutCmd) Run(ctx context.Context, s streams) error {
+	return c.tell(ctx, s, "/people/"+url.PathEscape(c.Sub)+"/sign-out", "signed out everywhere; the next sign-in needs an invitation")
+}
+
+type personEnableCmd struct {
+	adminFlags
+	Sub string `arg:"" help:"Which person."`
+}
+
+// Run enables one person.
+func (c *personEnableCmd) Run(ctx context.Context, s streams) error {
+	return c.tell(ctx, s, "/people/"+url.PathEscape(c.Sub)+"/enable", "enabled")
+}
+
 type personDisableCmd struct {
 	adminFlags
 	Sub string `arg:"" help:"Which person."`
@@ -102,5 +125,5 @@ type personDisableCmd struct {
 
 // Run disables one person.
 func (c *personDisableCmd) Run(ctx context.Context, s streams) error {
-	return c.disable(ctx, s, "/people/"+c.Sub+"/disable")
+	return c.shut(ctx, s, "/people/"+url.PathEscape(c.Sub)+"/disable")
 }

@@ -53,12 +53,21 @@ func (c *Config) behindProxy(next http.Handler) (http.Handler, error) {
 			http.Error(w, "this listener answers its TLS terminator only", http.StatusForbidden)
 			return
 		}
-		if client, err := netip.ParseAddr(lastHop(r.Header.Values("X-Forwarded-For"))); err == nil {
+		if client, ok := address(lastHop(r.Header.Values("X-Forwarded-For"))); ok {
 			r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
 		}
 		stripForwarded(r)
 		next.ServeHTTP(w, r)
 	}), nil
+}
+
+// address reads what terminators write: an address, or an address with a port.
+func address(s string) (netip.Addr, bool) {
+	if withPort, err := netip.ParseAddrPort(s); err == nil {
+		return withPort.Addr(), true
+	}
+	plain, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return plain, err == nil
 }
 
 func lastHop(values []string) string {

@@ -17,7 +17,7 @@ type requestCmd struct {
 	ClientID   string   `required:"" env:"ASSENT_CLIENT_ID" placeholder:"ID" help:"client_id of the agent."`
 	SecretFile string   `env:"ASSENT_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File with the client_secret; or set ASSENT_CLIENT_SECRET."`
 	Basic      bool     `help:"Use client_secret_basic instead of client_secret_post."`
-	Who        string   `arg:"" help:"login_hint: a name, an e-mail address or a phone number."`
+	Who        string   `arg:"" optional:"" help:"login_hint: a name, an e-mail address or a phone number."`
 	Message    string   `placeholder:"TEXT" help:"binding_message, shown to the person to compare."`
 	Details    string   `placeholder:"JSON" help:"authorization_details, or @FILE."`
 	Scope      string   `default:"openid" help:"Scopes, separated by spaces."`
@@ -79,6 +79,9 @@ func (c *requestCmd) waiting(ctx context.Context, agent *client.Client) (*client
 			return nil, &exitError{exitUsage, fmt.Errorf("%s: is not what assent request --no-wait prints", c.Resume)}
 		}
 		return waiting, nil
+	}
+	if c.Who == "" {
+		return nil, &exitError{exitUsage, errors.New("say whom to ask")}
 	}
 	details, err := c.details()
 	if err != nil {

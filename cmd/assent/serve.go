@@ -54,23 +54,26 @@ func newLogger(w io.Writer, level string) *slog.Logger {
 	}}
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return slog.New(slog.NewTextHandler(w, opts))
+			return slog.New(withName{slog.NewTextHandler(w, opts)})
 		}
 	}
-	return slog.New(slog.NewJSONHandler(w, opts))
+	return slog.New(withName{slog.NewJSONHandler(w, opts)})
 }
 
 // serve opens the listeners and the service, runs both and stops in the reverse order: listeners, loops, bus, store.
 // ready, which may be nil, is called with the service once it answers.
 func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
+	if err := s.openData(ctx); err != nil { // before the port: a second process shall hear why
+		return errors.Join(err, s.close())
+	}
 	listener, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return errors.Join(fmt.Errorf("listen: %w", err), s.close())
 	}
 	defer listener.Close()
 	s.cfg.Listen = listener.Addr().String()
 	if err := s.cfg.completeURLs(); err != nil {
-		return &exitError{exitUsage, err}
+		return errors.Join(&exitError{exitUsage, err}, s.close())
 	}
 	if err := s.open(ctx); err != nil {
 		return err
@@ -195,18 +198,26 @@ func (d door) serve() error {
 // stopTime is how long answers under way may take once the service is told to stop.
 const stopTime = 10 * time.Second
 
-// stopDoors closes the listeners and waits for the answers under way. Held polls and live pages are sent home first.
+// stopDoors closes the listeners and waits for the answers under way, but not for ever: whoever reads a backup too
+// slowly is cut off. Held polls and live pages are sent home first.
 func (s *service) stopDoors(doors []door) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	s.agents.Close()
-	s.pages.Close()
+	pages := make(chan struct{})
+	go func() { s.pages.Close(); close(pages) }()
 	var errs []error
 	for _, d := range doors {
-		if err := d.server.Shutdown(ctx); err != nil {
+		err := d.server.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("answers cut off", "door", d.name)
+			err = d.server.Close()
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", d.name, err))
 		}
 	}
+	<-pages // with the connections gone no live page is left
 	return errors.Join(errs...)
 }
 
@@ -230,7 +241,7 @@ func (s *service) listen(public net.Listener) ([]door, error) {
 	var err error
 	public = limitConnections(public, maxConnections)
 	if s.cfg.TLSCert != "" {
-		certs, err := newCertificates(s.cfg.TLSCert, s.cfg.TLSKey, s.clock.Now)
+		certs, err := newCertificates(s.cfg.TLSCert, s.cfg.TLSKey, s.clock.Now, s.log)
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +266,7 @@ func (s *service) listen(public net.Listener) ([]door, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
 		}
-		observer := s.server(s.metrics.handler())
+		observer := s.server(localOnly(s.metrics.handler()))
 		observer.WriteTimeout = 0 // profiles take their time
 		s.cfg.AdminListen = l.Addr().String()
 		doors = append(doors, door{"metrics", observer, l})

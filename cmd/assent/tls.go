@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ func tlsConfig(c *certificates) *tls.Config {
 type certificates struct {
 	certFile, keyFile string
 	now               func() time.Time
+	log               *slog.Logger
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
@@ -36,8 +38,8 @@ type certificates struct {
 // recheck is how often the files are looked at.
 const recheck = 10 * time.Second
 
-func newCertificates(certFile, keyFile string, now func() time.Time) (*certificates, error) {
-	c := &certificates{certFile: certFile, keyFile: keyFile, now: now}
+func newCertificates(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certificates, error) {
+	c := &certificates{certFile: certFile, keyFile: keyFile, now: now, log: log}
 	return c, c.read()
 }
 
@@ -76,7 +78,9 @@ func (c *certificates) current() (*tls.Certificate, error) {
 	if c.now().Sub(c.checked) >= recheck {
 		c.checked = c.now()
 		if stamp, err := c.changed(); err == nil && !stamp.Equal(c.stamp) {
-			_ = c.read() // half a renewal: the old pair serves on, and the next look tries again
+			if err := c.read(); err != nil { // half a renewal: the old pair serves on, and the next look tries again
+				c.log.Warn("new TLS certificate not taken", "err", err)
+			}
 		}
 	}
 	return c.cert, nil

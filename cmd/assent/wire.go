@@ -51,9 +51,10 @@ func newService(cfg Config, log *slog.Logger) *service {
 		channels: map[string]channels.Channel{}}
 }
 
-// open builds everything over the data folder, from the store up. On an error what was opened is closed.
+// open builds everything over the data folder that openData has taken, from the store up. On an error what was opened is
+// closed.
 func (s *service) open(ctx context.Context) error {
-	for _, open := range []func(context.Context) error{s.openData, s.openStore, s.openBus, s.openDesk, s.openDoors, s.loadFixtures} {
+	for _, open := range []func(context.Context) error{s.openStore, s.openBus, s.openDesk, s.openDoors, s.loadFixtures} {
 		if err := open(ctx); err != nil {
 			return errors.Join(err, s.close())
 		}
@@ -64,7 +65,7 @@ func (s *service) open(ctx context.Context) error {
 // openData takes the folder and the root key. A key is made only together with the store: a store whose key is
 // missing must not get another one, under which nothing in it would open.
 func (s *service) openData(context.Context) (err error) {
-	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(s.cfg.Data, 0o700), os.Chmod(s.cfg.Data, 0o700)); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	if s.unlock, err = lockFolder(s.cfg.Data); err != nil {
@@ -115,10 +116,14 @@ func (s *service) openBus(ctx context.Context) (err error) {
 	return err
 }
 
+// fresh is how old a value in memory may get. bbolt lets one process in, so memory is right by itself; looking again each
+// minute costs nothing and heals what a fault might leave.
+const fresh = time.Minute
+
 func (s *service) openDesk(context.Context) error {
-	s.dir = approvals.NewDirectory(s.store, s.hub, 0, s.clock.Now)
+	s.dir = approvals.NewDirectory(s.store, s.hub, fresh, s.clock.Now)
 	s.desk = approvals.NewDesk(approvals.DeskParts{Store: s.store, Records: s.store, Directory: s.dir, Hub: s.hub,
-		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log})
+		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log, Fresh: fresh})
 	s.desk.Renderer.Scopes = s.cfg.scopes()
 	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
@@ -198,7 +203,7 @@ func (s *service) public() http.Handler {
 		mux.Handle("/dev/", s.dev.handler())
 	}
 	mux.Handle("/", s.pages)
-	return shed(maxInFlight, s.metrics.observe(mux))
+	return named(shed(maxInFlight, s.metrics.observe(mux)))
 }
 
 // close stops what openService started, in the reverse order. Loops have returned by now.
