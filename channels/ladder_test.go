@@ -1,9 +1,12 @@
 package channels_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -256,5 +259,30 @@ func TestOpenedIsNotFailed(t *testing.T) {
 	}
 	if n := h.phone.Calls() + h.mail.Calls(); n != 1 {
 		t.Errorf("Send was called %d times, want once, before the page was opened", n)
+	}
+}
+
+// TestFailedRetractionIsLogged: what stays on somebody's screen is a warning that says why, until it is gone.
+func TestFailedRetractionIsLogged(t *testing.T) {
+	h := newHouse(t)
+	var out bytes.Buffer
+	h.Log = slog.New(slog.NewTextHandler(&out, nil))
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	h.phone.Set(channeltest.Busy)
+	h.deny(t, r)
+	if err := h.Handle(t.Context(), approvals.Event{Kind: "denied", Request: r.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `level=WARN msg="message not taken back" of=` + string(r.ID); !strings.Contains(out.String(), want) ||
+		!strings.Contains(out.String(), `again=true err="retract: `+channels.ErrBusy.Error()+`"`) {
+		t.Errorf("log is %s, want a warning with the error", &out)
+	}
+	out.Reset()
+	h.phone.Set(channeltest.Accept)
+	h.clock.Advance(2 * time.Second)
+	h.sweep(t)
+	if want := `level=INFO msg="message taken back" of=` + string(r.ID); !strings.Contains(out.String(), want) {
+		t.Errorf("log is %s, want %s", &out, want)
 	}
 }

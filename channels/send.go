@@ -106,7 +106,12 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 	defer cancel()
 	err := channel.Retract(limited, t.to[next.To], t.errand.message(next, t.now))
 	done := err == nil || errors.Is(err, ErrGone) || errors.Is(err, ErrRejected)
-	d.Log.InfoContext(ctx, "message taken back", "of", label(t.step), "channel", next.Channel, "done", done)
+	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt)
+	if err == nil {
+		log.InfoContext(ctx, "message taken back")
+	} else {
+		log.WarnContext(ctx, "message not taken back", "again", !done, "err", err)
+	}
 	return d.again(ctx, t, func(t *turn) error {
 		if !t.sheet.retract(next, done, t.now) {
 			return nil // somebody else has
