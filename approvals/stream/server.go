@@ -11,25 +11,35 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startTime is how long a server inside this process may take to read its folder.
-const startTime = 10 * time.Second
+// A server inside this process may take so long to read its folder, and then so long to come back if it was too slow.
+const (
+	startTime = 30 * time.Second
+	stopTime  = 10 * time.Second
+)
 
-// embed starts a server inside this process. A folder that it cannot use is put aside and replaced by an empty one: all
-// that is lost is time, because the store holds every unfinished step.
-func embed(dir string, log *slog.Logger) (*server.Server, error) {
-	srv, err := start(dir, log)
-	if err == nil {
-		return srv, nil
+// errGaveUp and errSlow are how a server does not start: it says why, or nothing for too long.
+var (
+	errGaveUp = errors.New("start bus")
+	errSlow   = errors.New("start bus: not ready in time")
+)
+
+// embed starts a server inside this process. A folder that it says it cannot use is put aside and replaced by an empty
+// one: all that is lost is time, because the store holds every unfinished step. A server that is only slow has said
+// nothing against its folder, which then stays as it is.
+func embed(dir string, within time.Duration, log *slog.Logger) (*server.Server, error) {
+	srv, err := start(dir, within, log)
+	if !errors.Is(err, errGaveUp) {
+		return srv, err
 	}
 	log.Error("jetstream folder is unusable, starting with an empty one", "err", err)
 	aside := dir + ".broken"
 	if err := errors.Join(os.RemoveAll(aside), os.Rename(dir, aside)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("put broken jetstream folder aside: %w", err)
 	}
-	return start(dir, log)
+	return start(dir, within, log)
 }
 
-func start(dir string, log *slog.Logger) (*server.Server, error) {
+func start(dir string, within time.Duration, log *slog.Logger) (*server.Server, error) {
 	srv, err := server.NewServer(&server.Options{ServerName: "assent", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: dir, SyncInterval: time.Second, MaxPayload: 1 << 20,
 		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 4 << 30})
@@ -43,18 +53,26 @@ func start(dir string, log *slog.Logger) (*server.Server, error) {
 		srv.Start()
 		close(started)
 	}()
-	if err := ready(srv, bridge.fatal); err != nil {
-		<-started
-		srv.Shutdown()
-		srv.WaitForShutdown()
+	if err := ready(srv, within, bridge.fatal); err != nil {
+		stop(srv, started)
 		return nil, err
 	}
 	return srv, nil
 }
 
+// stop ends a server that did not start. One that is stuck in its folder ends with the process.
+func stop(srv *server.Server, started <-chan struct{}) {
+	select {
+	case <-started:
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	case <-time.After(stopTime):
+	}
+}
+
 // ready waits for the server, or for the message with which it gives up: Start itself returns nothing.
-func ready(srv *server.Server, fatal <-chan error) error {
-	for end := time.Now().Add(startTime); time.Now().Before(end); {
+func ready(srv *server.Server, within time.Duration, fatal <-chan error) error {
+	for end := time.Now().Add(within); time.Now().Before(end); {
 		select {
 		case err := <-fatal:
 			return err
@@ -64,7 +82,7 @@ func ready(srv *server.Server, fatal <-chan error) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("start bus: not ready after %s", startTime)
+	return fmt.Errorf("%w: %s", errSlow, within)
 }
 
 // logBridge brings the server's log lines into ours. Notices are details of a part that nobody installed on purpose.
@@ -88,7 +106,7 @@ func (l *logBridge) Tracef(string, ...any) {}
 // Fatalf keeps the reason and lets the process live.
 func (l *logBridge) Fatalf(format string, v ...any) {
 	select {
-	case l.fatal <- fmt.Errorf("start bus: "+format, v...):
+	case l.fatal <- fmt.Errorf("%w: %s", errGaveUp, fmt.Sprintf(format, v...)):
 	default:
 	}
 }

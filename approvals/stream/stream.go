@@ -65,7 +65,7 @@ func Open(ctx context.Context, c Config) (*Bus, error) {
 	}
 	options := b.options()
 	if c.URL == "" {
-		srv, err := embed(c.Dir, c.Log)
+		srv, err := embed(c.Dir, startTime, c.Log)
 		if err != nil {
 			return nil, err
 		}

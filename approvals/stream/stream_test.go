@@ -2,7 +2,9 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -209,24 +211,76 @@ func TestConsume(t *testing.T) {
 	}
 }
 
+// TestStartOnBrokenFolder: a folder that the server can mend or do without it keeps, one that it gives up is put aside,
+// with what is in it. Either way the bus works.
 func TestStartOnBrokenFolder(t *testing.T) {
+	tests := []struct {
+		name     string
+		spoil    func(dir string) error
+		putAside bool
+	}{
+		{"rubbish in every file", rubbish, false},
+		{"a file where a folder belongs", func(dir string) error {
+			inner := filepath.Join(dir, server.JetStreamStoreDir)
+			return errors.Join(os.RemoveAll(inner), os.WriteFile(inner, []byte("rubbish"), 0o600))
+		}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := usedFolder(t)
+			mark := filepath.Join(dir, "mark")
+			if err := errors.Join(tt.spoil(dir), os.WriteFile(mark, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			b := opened(t, Config{Dir: dir})
+			if err := b.Send(t.Context(), "phone", "k", "id2", time.Time{}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if tt.putAside {
+				mark = filepath.Join(dir+".broken", "mark")
+			}
+			if _, err := os.Stat(mark); err != nil {
+				t.Errorf("what was there is lost or at the wrong place: %v", err)
+			}
+		})
+	}
+}
+
+// usedFolder returns the folder of a bus that was closed with one job for channel phone in it.
+func usedFolder(t *testing.T) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "jetstream")
 	b, err := Open(t.Context(), Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Send(t.Context(), "phone", "k", "id", time.Time{}, nil); err != nil {
+	if err := errors.Join(b.Send(t.Context(), "phone", "k", "id", time.Time{}, nil), b.Close()); err != nil {
 		t.Fatal(err)
 	}
-	b.Close()
-	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	return dir
+}
+
+func rubbish(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			err = os.WriteFile(path, []byte("rubbish"), 0o600)
 		}
 		return err
 	})
-	b = opened(t, Config{Dir: dir})
-	if err := b.Send(t.Context(), "phone", "k", "id2", time.Time{}, nil); err != nil {
-		t.Fatal(err)
+}
+
+// TestSlowStartLosesNothing: a server that takes too long has said nothing against its folder. The start fails, the folder
+// stays where it is, and the next start finds its jobs.
+func TestSlowStartLosesNothing(t *testing.T) {
+	dir := usedFolder(t)
+	if srv, err := embed(dir, 0, slog.New(slog.DiscardHandler)); !errors.Is(err, errSlow) {
+		t.Fatalf("embed: %v, %v; want %v", srv, err, errSlow)
+	}
+	if _, err := os.Stat(dir + ".broken"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is put aside: %v", err)
+	}
+	jobs := work(t, opened(t, Config{Dir: dir}), "phone")
+	if got := next(t, jobs); got != "k " {
+		t.Errorf("job is %q, want k", got)
 	}
 }
