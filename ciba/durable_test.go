@@ -52,6 +52,35 @@ func TestNoAnswerBeforeCommit(t *testing.T) {
 	})
 }
 
+// TestCancelTwiceAtOnce: of two withdrawals at the same moment both have withdrawn.
+func TestCancelTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hold atomic.Bool
+		release := make(chan struct{})
+		st, err := bolt.Open(filepath.Join(t.TempDir(), "assent.db"), bolt.Options{BeforeCommit: func() error {
+			if hold.Load() {
+				<-release
+			}
+			return nil
+		}})
+		must(t, err)
+		s := newServiceOn(t, st)
+		handle := s.ask(t)
+		hold.Store(true)
+		done := make(chan answer, 2)
+		for range cap(done) {
+			go func() { done <- s.post("/requests/cancel", tk(handle)) }()
+		}
+		synctest.Wait() // both have seen it pending
+		close(release)
+		for range cap(done) {
+			if a := <-done; a.status != 200 || a.json["state"] != "cancelled" {
+				t.Errorf("%d %s", a.status, a.raw)
+			}
+		}
+	})
+}
+
 // TestCommitFails is REQ-167: a failed commit is a 503, and nothing has happened.
 func TestCommitFails(t *testing.T) {
 	var fail atomic.Bool

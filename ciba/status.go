@@ -69,19 +69,27 @@ func (h *Handler) cancel(c *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := r.StateAt(h.Now()); s == approvals.Cancelled {
-		return literal(h.statusOf(r))
-	} else if s.Final() {
-		return nil, errEnded
+	if r.StateAt(h.Now()).Final() {
+		return h.ended(r)
 	}
 	by := approvals.Actor{Kind: "agent", ID: string(c.agent.ID)}
 	r, err = h.Desk.Cancel(c.r.Context(), r.ID, by, approvals.WithdrawnByAgent)
-	if errors.Is(err, approvals.ErrDecided) {
-		return nil, errEnded
+	if errors.Is(err, approvals.ErrDecided) { // somebody was faster, perhaps with the same wish
+		if r, err = h.look(c); err == nil {
+			return h.ended(r)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	h.pace.forget(r.ID)
 	return literal(h.statusOf(r))
+}
+
+// ended answers the wish to withdraw what has ended.
+func (h *Handler) ended(r *approvals.Request) ([]byte, error) {
+	if r.StateAt(h.Now()) == approvals.Cancelled {
+		return literal(h.statusOf(r))
+	}
+	return nil, errEnded
 }
