@@ -59,8 +59,8 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		*c.http = *config.HTTP
 	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	url := strings.TrimSuffix(config.Issuer, "/") + "/.well-known/openid-configuration"
-	if err := c.get(ctx, url, &c.server); err != nil {
+	address := strings.TrimSuffix(config.Issuer, "/") + "/.well-known/openid-configuration"
+	if err := c.get(ctx, address, &c.server); err != nil {
 		return nil, fmt.Errorf("discover %s: %w", config.Issuer, err)
 	}
 	switch {
@@ -87,9 +87,9 @@ type Ask struct {
 // Waiting is a request that has been accepted. It may be written down as JSON and waited for by another process; its
 // handle is a secret.
 type Waiting struct {
-	Handle    string        `json:"auth_req_id"`
-	ExpiresAt time.Time     `json:"expires_at"`
-	Interval  time.Duration `json:"interval"`
+	Handle    string
+	ExpiresAt time.Time
+	Interval  time.Duration // between polls
 }
 
 // Token is the answer that a person's approval brings.
@@ -139,7 +139,7 @@ func (c *Client) Ask(ctx context.Context, a Ask) (*Waiting, error) {
 		return nil, errors.New("ask: the server's acknowledgement is incomplete")
 	}
 	if ack.Interval <= 0 {
-		ack.Interval = 5 // CIBA section 7.3
+		ack.Interval = usualInterval
 	}
 	return &Waiting{Handle: ack.AuthReqID, ExpiresAt: sent.Add(time.Duration(ack.ExpiresIn) * time.Second),
 		Interval: time.Duration(ack.Interval) * time.Second}, nil

@@ -206,14 +206,39 @@ func TestResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !strings.Contains(string(raw), `"interval":2}`) { // seconds, as CIBA section 7.3 has it
+			t.Errorf("written down: %s", raw)
+		}
 		var again Waiting
-		if err := json.Unmarshal(raw, &again); err != nil || again.Handle != w.Handle || !again.ExpiresAt.Equal(w.ExpiresAt) {
-			t.Fatalf("%s: %v", raw, err)
+		if err := json.Unmarshal(raw, &again); err != nil || again.Handle != w.Handle || again.Interval != w.Interval ||
+			!again.ExpiresAt.Equal(w.ExpiresAt) {
+			t.Fatalf("%s: %+v, %v", raw, again, err)
 		}
 		if _, err := c.Wait(t.Context(), &again); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// TestWaitingForms: what other programs write down is read too, and nonsense is refused.
+func TestWaitingForms(t *testing.T) {
+	tests := map[string]time.Duration{
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7}`:   7 * time.Second,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z"}`:                5 * time.Second,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":-1}`:  0,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":1e9}`: 0,
+		`[]`: 0,
+	}
+	for raw, want := range tests {
+		var w Waiting
+		if err := json.Unmarshal([]byte(raw), &w); (err == nil) != (want > 0) || w.Interval != want {
+			t.Errorf("%s: %v, %v", raw, w.Interval, err)
+		}
+	}
+	raw, err := json.Marshal(Waiting{Interval: 1500 * time.Millisecond})
+	if err != nil || !strings.Contains(string(raw), `"interval":2}`) { // never sooner than told
+		t.Errorf("%s, %v", raw, err)
+	}
 }
 
 func TestDiscoveryFaults(t *testing.T) {
