@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -144,7 +145,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 		check func(t *testing.T, r *approvals.Request)
 	}{
 		{"REQ-080", "empty hint beside a good one", form(bc()).with("x", "y").empty("id_token_hint", "audience", "binding_message"), nil},
-		{"REQ-081", "unknown parameter", bc("request_expiry", "300", "foo", "1"), nil},
+		{"CIBA 7.2", "unknown parameter", bc("request_expiry", "300", "foo", "1"), nil},
 		{"REQ-087", "openid last, twice", bc("scope", "trips.book openid openid profile"), func(t *testing.T, r *approvals.Request) {
 			if got := strings.Join(r.Scope, " "); got != "trips.book openid profile" {
 				t.Errorf("scope %q", got)
@@ -181,7 +182,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 			}
 		}},
 		{"REQ-123", "user_code", bc("user_code", "canary-code"), nil},
-		{"REQ-129", "acr_values", bc("acr_values", "unknown phr"), func(t *testing.T, r *approvals.Request) {
+		{"CIBA 7.1", "acr_values are kept as they came", bc("acr_values", "unknown phr"), func(t *testing.T, r *approvals.Request) {
 			if strings.Join(r.ACR, " ") != "unknown phr" {
 				t.Errorf("acr %q", r.ACR)
 			}
@@ -280,6 +281,29 @@ func TestTransport(t *testing.T) {
 				t.Errorf("%s: Allow %q", tt.name, a.header.Get("Allow"))
 			}
 		}
+	}
+}
+
+// greedy is a body that notes how much room the reader offers.
+type greedy struct {
+	io.Reader
+	room int
+}
+
+func (g *greedy) Read(b []byte) (int, error) {
+	g.room = max(g.room, len(b))
+	return g.Reader.Read(b)
+}
+
+// TestPromisedLength: a Content-Length is a promise, and no memory is set aside for promises.
+func TestPromisedLength(t *testing.T) {
+	body := &greedy{Reader: strings.NewReader(bc().String())}
+	r := httptest.NewRequest(http.MethodPost, "/bc-authorize", body)
+	r.Header.Set("Content-Type", typeForm)
+	r.ContentLength = maxBody
+	newService(t).do(r)
+	if body.room > 8<<10 {
+		t.Errorf("%d bytes for a body of %d", body.room, len(bc().String()))
 	}
 }
 

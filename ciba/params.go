@@ -1,8 +1,8 @@
 package ciba
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -15,6 +15,7 @@ import (
 // Limits of what a client may send (REQ-082).
 const (
 	maxBody    = 64 << 10
+	usualBody  = 2 << 10 // that much room is made before the first byte
 	maxValue   = 16 << 10
 	maxRequest = 32 << 10 // a signed request object, refused later, but not for its size
 	maxParams  = 64
@@ -114,18 +115,15 @@ func bodyType(r *http.Request) (string, error) {
 	return kind, err
 }
 
+// readBody sets no more memory aside than most bodies need: a Content-Length is only a promise.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, errTooLarge
 	}
-	body := http.MaxBytesReader(w, r.Body, maxBody)
-	if r.ContentLength >= 0 {
-		b := make([]byte, r.ContentLength)
-		_, err := io.ReadFull(body, b)
-		return b, bodyFault(err)
-	}
-	b, err := io.ReadAll(body)
-	return b, bodyFault(err)
+	var b bytes.Buffer
+	b.Grow(int(min(max(r.ContentLength, 0), usualBody)) + bytes.MinRead)
+	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	return b.Bytes(), bodyFault(err)
 }
 
 var errTooLarge = &fault{status: http.StatusRequestEntityTooLarge, code: "invalid_request",
