@@ -73,12 +73,13 @@ func New(p Parts) (*Handler, error) {
 	return h, nil
 }
 
-// issuerPath checks the issuer (RFC 8414 section 2) and returns its path without trailing slash.
+// issuerPath checks the issuer (RFC 8414 section 2) and returns its path without trailing slash. Nothing in it may be
+// escaped: requests are matched by their decoded path.
 func issuerPath(issuer string) (string, error) {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" ||
-		strings.ContainsAny(issuer, "?#{}* ") || u.User != nil {
-		return "", errors.New("ciba: the issuer must be an https URL without query and fragment")
+		strings.ContainsAny(issuer, "?#{}*% ") || u.User != nil {
+		return "", errors.New("ciba: the issuer must be an https URL without query, fragment and escapes")
 	}
 	return strings.TrimSuffix(u.Path, "/"), nil
 }
@@ -163,6 +164,12 @@ func (f *fault) headers(header http.Header) {
 	}
 }
 
+// gone reports whether a call has come to nothing because its client left.
+func (c *call) gone(err error) bool {
+	left := c.r.Context().Err()
+	return left != nil && errors.Is(err, left)
+}
+
 // logCall writes the one line of a call. Polls that only hear that there is nothing yet are lines for debugging.
 func (h *Handler) logCall(name string, c *call, f *fault, err error) {
 	level, code := slog.LevelInfo, ""
@@ -170,7 +177,7 @@ func (h *Handler) logCall(name string, c *call, f *fault, err error) {
 		code = f.code
 	}
 	switch {
-	case f == nil && name == "status", code == errPending.code, code == errSlowDown.code, c.r.Context().Err() != nil:
+	case f == nil && name == "status", code == errPending.code, code == errSlowDown.code, c.gone(err):
 		level = slog.LevelDebug // nothing new, or nobody there to hear it
 	case f != nil && f.status >= 500:
 		level = slog.LevelError

@@ -2,8 +2,12 @@ package ciba
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,6 +109,34 @@ func TestCancel(t *testing.T) {
 	}
 	if a := s.post("/requests/cancel", tk(redeemed)); a.status != 400 || a.code() != "invalid_grant" {
 		t.Errorf("redeemed: %d %s", a.status, a.raw)
+	}
+}
+
+// TestLogOfTheGone: a client that left lowers the line about its leaving, and nothing else.
+func TestLogOfTheGone(t *testing.T) {
+	var out bytes.Buffer
+	s := newService(t, func(p *Parts) {
+		p.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"its own leaving", fmt.Errorf("read: %w", context.Canceled), "DEBUG"},
+		{"done all the same", nil, "INFO"},
+		{"the store is broken", fmt.Errorf("write: %w", approvals.ErrUnavailable), "ERROR"},
+		{"refused", errGrant, "INFO"},
+	}
+	for _, tt := range tests {
+		out.Reset()
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/token", nil)
+		s.Handler.post("token", func(*call) ([]byte, error) { return nil, tt.err })(httptest.NewRecorder(), r)
+		if !strings.Contains(out.String(), `"level":"`+tt.want+`"`) {
+			t.Errorf("%s: %s", tt.name, out.String())
+		}
 	}
 }
 
