@@ -45,13 +45,13 @@ func validScope(text string) bool {
 // as there are no refresh tokens; everything else that may not be had is refused, never dropped (REQ-088, 089).
 func askedScope(text string, agent *approvals.Agent) ([]string, error) {
 	if !validScope(text) {
-		return nil, refuse("invalid_scope", "The scope is malformed.")
+		return nil, errScope
 	}
 	tokens := scopeTokens(text)
 	if !slices.Contains(tokens, "openid") {
 		return nil, badRequest("The scope must contain openid.")
 	}
-	tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "offline_access" })
+	tokens = withoutOffline(tokens)
 	if !allowedScopes(tokens, agent) {
 		return nil, refuse("invalid_scope", "The scope is unknown or not allowed for this client.")
 	}
@@ -59,6 +59,12 @@ func askedScope(text string, agent *approvals.Agent) ([]string, error) {
 		return nil, refuse("invalid_scope", "The scope has too many values.")
 	}
 	return tokens, nil
+}
+
+var errScope = refuse("invalid_scope", "The scope is malformed.")
+
+func withoutOffline(tokens []string) []string {
+	return slices.DeleteFunc(tokens, func(s string) bool { return s == "offline_access" })
 }
 
 // allowedScopes reports whether the agent may get all of these scopes.
@@ -81,8 +87,7 @@ func audiencesOf(form *params) (list []string) {
 
 var errTarget = refuse("invalid_target", "The resource is malformed, unknown, or not allowed for this client.")
 
-// askedAudience checks every audience; without any, the locations of the details count if all of them are allowed
-// (REQ-091, 235).
+// askedAudience checks every audience that is named (REQ-091).
 func (h *Handler) askedAudience(form *params, agent *approvals.Agent) ([]string, error) {
 	for _, s := range form.all("resource") {
 		if u, err := url.Parse(s); err != nil || !u.IsAbs() || u.Fragment != "" || strings.HasSuffix(s, "#") {
@@ -108,7 +113,8 @@ func isHTTPS(s string) bool {
 	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && !strings.Contains(s, "#")
 }
 
-// fromLocations is the audience of a request that names none: where its details say they are used.
+// fromLocations is the audience of a request that names none: where its details say they are used, if all of that is
+// allowed (REQ-235).
 func (h *Handler) fromLocations(list approvals.Details, agent *approvals.Agent) []string {
 	var all []string
 	for _, d := range list {
@@ -151,8 +157,8 @@ func askedLife(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// askedACR reads acr_values in the agent's order of preference (REQ-129). Values that we do not know are kept: they are
-// skipped when a level is looked for.
+// askedACR reads acr_values, a wish in the agent's order of preference (CIBA section 7.1). They are kept as they came and
+// choose nothing: every approval needs the level of its details, and the tokens say what was reached (REQ-130).
 func askedACR(text string) ([]string, error) {
 	values := scopeTokens(text)
 	if !validScope(text) || len(values) > maxACRs {
@@ -172,8 +178,8 @@ func askedBinding(text string) (string, error) {
 		return "", refuse("invalid_binding_message", "The binding_message is longer than 128 characters.")
 	case approvals.Visible(text) != text, strings.ContainsFunc(text, unfitRune), onlySpaces(text):
 		return "", refuse("invalid_binding_message", "The binding_message holds characters that are not allowed.")
-	case link.MatchString(text):
-		return "", refuse("invalid_binding_message", "The binding_message must not look like a link.")
+	case link.MatchString(text), phone.MatchString(text):
+		return "", refuse("invalid_binding_message", "The binding_message must not look like a link or a phone number.")
 	}
 	return text, nil
 }
@@ -187,6 +193,11 @@ func unfitRune(c rune) bool {
 	return !strings.ContainsRune("+=", c) && (!unicode.IsPunct(c) || c == '\\')
 }
 
-// link finds what phones and mail programs turn into links: schemes, www., and names with a top-level domain.
+// link finds what phones and mail programs turn into links: schemes, www., names with a top-level domain, and IPv4
+// addresses.
 var link = regexp.MustCompile(`(?i)://|\bwww\.|\b(?:mailto|tel|sms|data|javascript):|` +
-	`[\pL\pN-][.．]\pL{2,}|[\pL\pN-][。｡][a-z]{2,}`)
+	`[\pL\pN-][.．]\pL{2,}|[\pL\pN-][。｡][a-z]{2,}|\b\d{1,3}(?:[.．。｡]\d{1,3}){3}\b`)
+
+// phone finds what they offer to call: seven digits or more, in groups; dots between groups only behind a plus sign,
+// since amounts have them too.
+var phone = regexp.MustCompile(`\p{Nd}(?:[ ()\p{Pd}]{0,2}\p{Nd}){6,}|\+[ (]*\p{Nd}(?:[ ().\p{Pd}]{0,2}\p{Nd}){6,}`)

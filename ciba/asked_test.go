@@ -23,6 +23,11 @@ func TestBindingMessage(t *testing.T) {
 		{"pay at evil.example/x", false}, {"https://x", false}, {"WWW.x", false}, {"see evil.com", false},
 		{"see EVIL.COM", false}, {"mailto:x", false}, {"tel:+4930123456", false}, {"мир.рф", false}, {"evil。com", false},
 		{"evil．com", false}, {"javascript:x", false}, {"a@b.example", false},
+		{"10.0.0.1/pay", false}, {"see 10.0.0.1", false}, {"10。0。0。1", false}, {"v1.2.3", true}, {"1.2.3", true},
+		{"+4930123456", false}, {"+49 (30) 12 34 56", false}, {"+49.30.123456", false}, {"call 030 1234567", false},
+		{"555-0123-4", false}, {"(030) 123-4567", false}, {"010–1234–5678", false}, {"٠١٢٣٤٥٦", false}, {"12345678", false},
+		{"H3-91", true}, {"123456", true}, {"12-34 56", true}, {"480.00 EUR for 2", true}, {"1,234,567.00 EUR", true},
+		{"1 + 1 = 2", true}, {"12:30, gate 14, seat 22", true},
 	}
 	for _, tt := range tests {
 		got, err := askedBinding(tt.text)
@@ -62,7 +67,8 @@ func TestIssuerPath(t *testing.T) {
 			t.Errorf("%s: %q, %v", issuer, got, err)
 		}
 	}
-	for _, issuer := range []string{"", "h", "ftp://h", "https://", "https://h?x=1", "https://h#f", "https://u@h", "https://h/{x}", "https://h/*"} {
+	for _, issuer := range []string{"", "h", "ftp://h", "https://", "https://h?x=1", "https://h#f", "https://u@h", "https://h/{x}", "https://h/*",
+		"https://h/%7Bx%7D", "https://h/a%20b", "https://h/a%25b", "https://h/a%2Fb"} {
 		if _, err := issuerPath(issuer); err == nil {
 			t.Errorf("%q was accepted", issuer)
 		}
