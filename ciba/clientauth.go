@@ -75,8 +75,10 @@ func offer(header http.Header, form *params) (*proof, error) {
 	lines := header["Authorization"]
 	mechanisms := len(lines) + form.count("client_secret") + form.count("client_assertion")
 	switch {
-	case mechanisms > 1, form.count("client_id") > 1, form.count("client_assertion_type") > 1:
+	case mechanisms > 1:
 		return nil, badRequest("More than one client authentication was used.")
+	case form.count("client_id") > 1, form.count("client_assertion_type") > 1:
+		return nil, errTwice
 	case mechanisms == 0, form.get("client_assertion") != "", form.get("client_assertion_type") != "":
 		return nil, nil
 	case len(lines) == 0:

@@ -76,6 +76,14 @@ func TestClientAuthentication(t *testing.T) {
 	}
 }
 
+// TestClientIDTwice: it is no second way to authenticate, and the answer does not say so.
+func TestClientIDTwice(t *testing.T) {
+	a := newService(t).send("/bc-authorize", typeForm, bc().String()+"&client_id=travel")
+	if a.status != 400 || a.text("error_description") != "A parameter was sent more than once." { // REQ-079
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
 // TestSameRefusal is REQ-052 and 053: nobody learns why, or anything about users and handles.
 func TestSameRefusal(t *testing.T) {
 	s := newService(t)

@@ -54,12 +54,15 @@ var (
 	errUsed         = refuse("invalid_grant", "The auth_req_id has been used.")
 	errPending      = refuse("authorization_pending", "The person has not answered yet.")
 	errSlowDown     = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
+	errTwice        = badRequest("A parameter was sent more than once.")
 	errKeyReused    = badRequest("The Idempotency-Key was used with another request.")
 	errUnknown      = &fault{status: http.StatusInternalServerError, code: "server_error"}
 	errTooMany      = &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable",
 		text: "The client has too many pending requests.", retry: 10}
 	errUnavailable = &fault{status: http.StatusServiceUnavailable, code: "server_error",
 		text: "The service cannot store anything at the moment. Try again.", retry: 2}
+	errConflict = &fault{status: http.StatusServiceUnavailable, code: "server_error",
+		text: "Somebody else changed it at the same moment. Try again.", retry: 1}
 )
 
 // table says in OAuth's words what the desk says in its own; the first match counts (CIBA sections 11 and 13).
@@ -68,7 +71,7 @@ var table = []struct {
 	as *fault
 }{
 	{approvals.ErrUnavailable, errUnavailable},
-	{approvals.ErrConflict, errUnavailable},
+	{approvals.ErrConflict, errConflict},
 	{approvals.ErrTooMany, errTooMany},
 	{approvals.ErrNotFound, errGrant},
 	{approvals.ErrNotEligible, refuse("invalid_grant", "The person or the client may no longer use this request.")},
