@@ -39,7 +39,8 @@ type Dispatcher struct {
 // maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
 const maxTurns = 20
 
-// Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before.
+// Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before, and what was
+// opened is looked at anew whenever its next step is due.
 func Kinds() []string {
 	kinds := []string{approvals.KindDelivery}
 	for _, s := range approvals.States() {
@@ -51,9 +52,9 @@ func Kinds() []string {
 }
 
 // Handle takes up the request of an event: a new one is planned, a failure receipt moves its ladder on, and what was sent
-// for an ended one is taken back. It bears repeats and any order, because it plans from the store.
+// for an ended one is taken back. It bears repeats, any order and kinds beside [Kinds], because it plans from the store.
 func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
-	if e.Kind == approvals.KindDelivery && e.Facts["status"] != "failed" || e.Kind == approvals.KindOpened {
+	if e.Kind == approvals.KindDelivery && e.Facts["status"] != "failed" {
 		return nil
 	}
 	if _, err := d.Desk.AsOf(ctx, e.Request, e.N); err != nil && !errors.Is(err, approvals.ErrNotFound) {

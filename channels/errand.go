@@ -11,14 +11,26 @@ import (
 
 // errand is one thing that a person must be told, as read just now: a request that waits, or a one-time code.
 type errand interface {
+	matter
+	ledger
+}
+
+// matter is what is to be told, and to whom. It only looks at what was read.
+type matter interface {
 	// person is whom it is for.
 	person() approvals.PersonID
 	// first is when its first step was due.
 	first() time.Time
+	// expires is when its sheet may go.
+	expires() time.Time
 	// task is what is known of it beside ladder and tries.
 	task(now time.Time) Task
 	// message renders what n sends, as of now.
 	message(n Next, now time.Time) Message
+}
+
+// ledger is where it is kept what has become of it.
+type ledger interface {
 	// link makes the message of n findable; there may be no such write.
 	link(n Next) []approvals.Write
 	// hold makes the writes of a claim, if the errand may still be sent at this instant.
@@ -29,14 +41,12 @@ type errand interface {
 	fail(ctx context.Context) error
 	// refresh brings memory up to date after somebody was faster.
 	refresh(ctx context.Context)
-	// expires is when its sheet may go.
-	expires() time.Time
 }
 
 // keepSheets is how long claims outlive their errand: longer than any job that may still ask for them.
 const keepSheets = 48 * time.Hour
 
-// key names an errand: on the bus and as the key of its sheet.
+// key is the key of an errand's sheet. On the bus it goes by its token.
 func key(s approvals.Step) string { return s.Name + "-" + s.Of }
 
 // label names an errand in logs and errors. The id of a code stays out of them.
