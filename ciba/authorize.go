@@ -88,7 +88,7 @@ func (a *asking) noneTwice() error { return a.form.noneTwice() }
 
 func (p *params) noneTwice() error {
 	if p.twice {
-		return badRequest("A parameter was sent more than once.")
+		return errTwice
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (a *asking) open() ([]byte, error) {
 		if err != nil || a.once == nil {
 			return nil, err
 		}
-		return []approvals.Write{a.once.put(body)}, nil
+		return []approvals.Write{a.once.put(body, a.at.Add(askedLifetime))}, nil
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
 	switch {

@@ -41,29 +41,28 @@ type once struct {
 	kind    string
 	name    string
 	body    []byte
-	until   time.Time
 }
 
 // onceOf returns nil for a request without the header.
-func (h *Handler) onceOf(c *call, kind string, life time.Duration) (*once, error) {
-	key := c.r.Header.Get("Idempotency-Key")
-	if key == "" {
+func (h *Handler) onceOf(c *call, kind string) (*once, error) {
+	lines := c.r.Header["Idempotency-Key"]
+	if len(lines) == 0 || len(lines) == 1 && lines[0] == "" {
 		return nil, nil
 	}
-	if len(key) > maxKey || len(c.r.Header["Idempotency-Key"]) > 1 {
+	key := lines[0]
+	if len(key) > maxKey || len(lines) > 1 {
 		return nil, badRequest("The Idempotency-Key header must be one value of at most 255 bytes.")
 	}
 	return &once{records: h.Records, root: h.Root, kind: kind,
-		name:  h.Root.Name(keys.LabelLookup, kind, string(c.agent.ID), key),
-		body:  h.Root.MAC(keys.LabelLookup, append([]string{kind, "body"}, c.form.wants()...)...),
-		until: c.at.Add(life)}, nil
+		name: h.Root.Name(keys.LabelLookup, kind, string(c.agent.ID), key),
+		body: h.Root.MAC(keys.LabelLookup, append([]string{kind, "body"}, c.form.wants()...)...)}, nil
 }
 
-// put is the write that keeps an answer, together with what it answers. It fails if the key is taken.
-func (o *once) put(answer []byte) approvals.Write {
+// put is the write that keeps an answer for a while, together with what it answers. It fails if the key is taken.
+func (o *once) put(answer []byte, until time.Time) approvals.Write {
 	sealed := o.root.Seal(o.purpose(), answer)
 	value, _ := json.Marshal(keptAnswer{V: 1, Body: o.body, Sealed: sealed}) // a number and bytes: cannot fail
-	return approvals.PutNew(o.kind, o.name, value, o.until)
+	return approvals.PutNew(o.kind, o.name, value, until)
 }
 
 func (o *once) purpose() string { return o.kind + "/" + o.name }
@@ -92,7 +91,7 @@ func (o *once) find(ctx context.Context) ([]byte, error) {
 // readOnce looks for the acknowledgement of an earlier request with the same key (REQ-169).
 func (a *asking) readOnce() error {
 	var err error
-	if a.once, err = a.h.onceOf(a.call, kindAsked, askedLifetime); err != nil || a.once == nil {
+	if a.once, err = a.h.onceOf(a.call, kindAsked); err != nil || a.once == nil {
 		return err
 	}
 	a.kept, err = a.once.find(a.r.Context())

@@ -45,6 +45,19 @@ func TestAskedOnce(t *testing.T) {
 	})
 }
 
+// TestTwoKeys: two headers are two, also when one of them is empty.
+func TestTwoKeys(t *testing.T) {
+	s := newService(t)
+	for _, keys := range [][]string{{"", "k"}, {"k", ""}, {"", ""}, {"k", "k"}} {
+		if a := s.post("/bc-authorize", bc(), keyHeader, keys[0], keyHeader, keys[1]); a.code() != "invalid_request" {
+			t.Errorf("%q: %d %s", keys, a.status, a.raw)
+		}
+	}
+	if a := s.post("/bc-authorize", bc(), keyHeader, ""); a.status != 200 {
+		t.Errorf("one empty header: %d %s", a.status, a.raw)
+	}
+}
+
 // TestAskedOnceAtOnce: of many simultaneous requests with one key, one is made, and all get its handle.
 func TestAskedOnceAtOnce(t *testing.T) {
 	s := newService(t)

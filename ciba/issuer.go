@@ -25,7 +25,7 @@ type issuer struct {
 	keys     *Keyring
 }
 
-// grant is what a token says: all that was approved, or the part that the agent collects.
+// grant is what token and response say: what was approved, or the part that the agent collects, for its audience.
 type grant struct {
 	scope    []string
 	audience []string
@@ -143,7 +143,7 @@ func (i *issuer) accessToken(key *signingKey, common about, r *approvals.Request
 		aud = audience{i.audience}
 	}
 	return sign(key.accessToken, accessClaims{about: common, Audience: aud, ClientID: string(r.Agent), ID: newJTI(),
-		Scope: strings.Join(g.scope, " "), Actor: actor{string(r.Agent)}, Details: rawDetails(at(g.details, g.audience)),
+		Scope: strings.Join(g.scope, " "), Actor: actor{string(r.Agent)}, Details: rawDetails(g.details),
 		Txn: string(r.ID), Disclosure: shown})
 }
 

@@ -7,9 +7,9 @@ import (
 	"assent/approvals"
 )
 
-// at leaves the details that are meant for one of the audiences: those that name it in locations, and those that name
-// none (RFC 9396 section 9.1, REQ-237). Without an audience all stay.
-func at(list approvals.Details, audiences []string) approvals.Details {
+// meantFor leaves the details that are meant for one of the audiences: those that name it in locations, and those that
+// name none (RFC 9396 section 9.1, REQ-237). Without an audience all stay.
+func meantFor(list approvals.Details, audiences []string) approvals.Details {
 	if len(audiences) == 0 {
 		return list
 	}
@@ -32,33 +32,55 @@ func locations(d approvals.Detail) []string {
 
 // narrow returns what the agent collects of what was granted. It may ask for less, never for more (REQ-204; RFC 6749
 // section 5.2, RFC 8707 section 2.2, RFC 9396 section 6).
-func narrow(form *params, r *approvals.Request, types approvals.Types) (grant, error) {
-	g := grant{scope: r.Scope, audience: r.Audience, details: r.Granted}
-	if text := form.get("scope"); text != "" {
-		g.scope = scopeTokens(text)
-		if !within(g.scope, r.Scope) {
-			return g, refuse("invalid_scope", "The scope is wider than what was granted.")
-		}
+func (h *Handler) narrow(form *params, r *approvals.Request) (g grant, err error) {
+	if g.scope, err = narrowScope(form.get("scope"), r.Scope); err != nil {
+		return g, err
 	}
-	if wanted := audiencesOf(form); len(wanted) > 0 {
-		g.audience = wanted
-		if !within(g.audience, r.Audience) {
-			return g, refuse("invalid_target", "The resource was not granted.")
-		}
+	if g.audience, err = h.narrowAudience(audiencesOf(form), r.Audience); err != nil {
+		return g, err
 	}
-	if text := form.get("authorization_details"); text != "" {
-		wanted, err := parseDetails(types, text, func(string) bool { return true })
-		if err != nil {
-			return g, err
-		}
-		if len(wanted) > 0 && !detailsWithin(wanted, r.Granted) {
-			return g, refuse("invalid_authorization_details", "The authorization_details are wider than what was granted.")
-		}
-		if len(wanted) > 0 {
-			g.details = wanted
-		}
+	list, err := narrowDetails(h.Desk.Renderer.Types, form.get("authorization_details"), r.Granted)
+	g.details = meantFor(list, g.audience)
+	return g, err
+}
+
+// narrowScope leaves offline_access out, as [askedScope] does.
+func narrowScope(text string, granted []string) ([]string, error) {
+	if text == "" {
+		return granted, nil
 	}
-	return g, nil
+	wanted := withoutOffline(scopeTokens(text))
+	if !validScope(text) || len(wanted) == 0 {
+		return nil, errScope
+	}
+	if !within(wanted, granted) {
+		return nil, refuse("invalid_scope", "The scope is wider than what was granted.")
+	}
+	return wanted, nil
+}
+
+// narrowAudience lets a request that named no audience name the one that it gets.
+func (h *Handler) narrowAudience(wanted, granted []string) ([]string, error) {
+	switch {
+	case len(wanted) == 0, len(granted) == 0 && within(wanted, []string{h.DefaultAudience}):
+		return granted, nil
+	case !within(wanted, granted):
+		return nil, refuse("invalid_target", "The resource was not granted.")
+	}
+	return wanted, nil
+}
+
+func narrowDetails(types approvals.Types, text string, granted approvals.Details) (approvals.Details, error) {
+	wanted, err := parseDetails(types, text, func(string) bool { return true })
+	switch {
+	case err != nil:
+		return nil, err
+	case len(wanted) == 0:
+		return granted, nil
+	case !detailsWithin(wanted, granted):
+		return nil, refuse("invalid_authorization_details", "The authorization_details are wider than what was granted.")
+	}
+	return wanted, nil
 }
 
 func within(some, all []string) bool {

@@ -82,11 +82,11 @@ func (h *Handler) judge(c *call, r *approvals.Request) ([]byte, error) {
 // redeem spends the approval. Without an Idempotency-Key the commit comes first and then the signature (REQ-198). With
 // one, the signed answer is sealed and committed together with the redemption, so that a lost answer can be had again.
 func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
-	granted, err := narrow(c.form, r, h.Desk.Renderer.Types)
+	granted, err := h.narrow(c.form, r)
 	if err != nil {
 		return nil, err
 	}
-	o, err := h.onceOf(c, kindRedeemed, redeemedLifetime)
+	o, err := h.onceOf(c, kindRedeemed)
 	if err != nil {
 		return nil, err
 	}
@@ -110,12 +110,12 @@ func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *on
 		}
 		return nil, err
 	}
-	o.until = h.Now().Add(redeemedLifetime)
-	body, err := h.issuer.respond(r, granted, h.Now())
+	at := h.Now()
+	body, err := h.issuer.respond(r, granted, at)
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, o.put(body))
+	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, o.put(body, at.Add(redeemedLifetime)))
 	if errors.Is(err, approvals.ErrRedeemed) || errors.Is(err, approvals.ErrConflict) {
 		return h.again(c, r)
 	}
@@ -128,7 +128,7 @@ func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *on
 // again answers a redemption of what has been redeemed: with the same bytes if it is the same call, and the person and
 // the grant are still good; otherwise with invalid_grant (REQ-199).
 func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
-	o, err := h.onceOf(c, kindRedeemed, redeemedLifetime)
+	o, err := h.onceOf(c, kindRedeemed)
 	if err != nil {
 		return nil, err
 	}

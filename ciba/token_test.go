@@ -3,6 +3,7 @@ package ciba
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,10 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"assent/approvals"
 )
 
-// TestStates is REQ-182 and the rows around it: every state, polled early and late.
+// TestStates is REQ-182 and the rows around it: every state, polled early and, in a second pass, late.
 func TestStates(t *testing.T) {
 	type act func(t *testing.T, s *service, handle string)
 	approved := func(t *testing.T, s *service, handle string) { s.approve(t, handle) }
@@ -74,33 +77,42 @@ func TestStates(t *testing.T) {
 		}, "invalid_grant"},
 		{"REQ-198", "approved", approved, ""},
 	}
-	for _, tt := range tests {
-		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newService(t)
-				handle := s.ask(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
-				s.post("/token", tk(handle)) // so that what follows at once would be too early
-				tt.act(t, s, handle)
-				first := s.post("/token", tk(handle), "Prefer", "wait=0")
-				if tt.want == "authorization_pending" {
-					if first.code() != "slow_down" {
-						t.Errorf("early: %d %s", first.status, first.raw)
+	for _, pass := range []struct {
+		name  string
+		pause time.Duration
+	}{{"early", 0}, {"late", interval * time.Second}} {
+		for _, tt := range tests {
+			t.Run(tt.row+" "+tt.name+" "+pass.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newService(t)
+					handle := s.ask(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
+					s.post("/token", tk(handle)) // so that what follows at once would be too early
+					tt.act(t, s, handle)
+					time.Sleep(pass.pause)
+					first := s.post("/token", tk(handle), "Prefer", "wait=0")
+					want := tt.want
+					if want == "authorization_pending" && pass.pause == 0 {
+						want = "slow_down"
 					}
-					return
-				}
-				if first.code() != tt.want || tt.want == "" && first.status != 200 || tt.want != "" && first.status != 400 { // REQ-173, 174, 190
-					t.Fatalf("early: %d %s, want %q", first.status, first.raw, tt.want)
-				}
-				if tt.want == "" {
-					return
-				}
-				for range 3 { // REQ-196: repeatable
-					if a := s.post("/token", tk(handle)); a.code() != tt.want || a.raw != first.raw {
-						t.Errorf("repeated: %s, first %s", a.raw, first.raw)
+					if first.code() != want || want == "" && first.status != 200 || want != "" && first.status != 400 { // REQ-173, 174, 190
+						t.Fatalf("%d %s, want %q", first.status, first.raw, want)
 					}
-				}
+					if want != "" && tt.want != "authorization_pending" {
+						s.sameAgain(t, handle, first)
+					}
+				})
 			})
-		})
+		}
+	}
+}
+
+// sameAgain is REQ-196: a refusal is repeatable, however fast.
+func (s *service) sameAgain(t *testing.T, handle string, first answer) {
+	t.Helper()
+	for range 3 {
+		if a := s.post("/token", tk(handle)); a.code() != first.code() || a.raw != first.raw {
+			t.Errorf("repeated: %s, first %s", a.raw, first.raw)
+		}
 	}
 }
 
@@ -329,6 +341,14 @@ func TestNarrow(t *testing.T) {
 			}
 		}},
 		{"empty details", []string{"authorization_details", "[]"}, "", nil},
+		{"offline_access is left out", []string{"scope", "openid offline_access"}, "", func(t *testing.T, body, access map[string]any) {
+			if body["scope"] != "openid" {
+				t.Errorf("response: %v", body)
+			}
+		}},
+		{"offline_access alone", []string{"scope", "offline_access"}, "invalid_scope", nil},
+		{"blank scope", []string{"scope", "  "}, "invalid_scope", nil},
+		{"malformed scope", []string{"scope", "openid\ttrips.book"}, "invalid_scope", nil},
 		{"wider scope", []string{"scope", "openid email"}, "invalid_scope", nil},
 		{"other resource", []string{"resource", "https://api.example"}, "invalid_target", nil},
 		{"other object", []string{"authorization_details", strings.Replace("["+one+"]", "read", "write", 1)}, "invalid_authorization_details", nil},
@@ -351,10 +371,40 @@ func TestNarrow(t *testing.T) {
 				return
 			}
 			_, access := s.verify(t, a.text("access_token"))
+			for _, name := range []string{"scope", "authorization_details"} { // both say the same (RFC 9396 section 7)
+				if diff := cmp.Diff(a.json[name], access[name]); diff != "" {
+					t.Errorf("%s (-response +token):\n%s", name, diff)
+				}
+			}
 			if tt.check != nil {
 				tt.check(t, a.json, access)
 			}
 		})
+	}
+}
+
+// TestNarrowDefaultAudience: a request that named no audience may be collected for the one that it got (REQ-235).
+func TestNarrowDefaultAudience(t *testing.T) {
+	s := newService(t)
+	handle := s.ask(t, "authorization_details", `[{"type":"tool_call","tool":"x","locations":["https://else.example"]}]`)
+	s.approve(t, handle)
+	if a := s.post("/token", tk(handle, "resource", "https://bank.example")); a.code() != "invalid_target" {
+		t.Errorf("another resource: %d %s", a.status, a.raw)
+	}
+	a := s.post("/token", tk(handle, "resource", "https://api.example"))
+	if a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.raw)
+	}
+	if _, access := s.verify(t, a.text("access_token")); access["aud"] != "https://api.example" || access["authorization_details"] == nil {
+		t.Errorf("access token: %v", access)
+	}
+}
+
+// TestConflict: somebody else's change is nobody's fault, and no outage.
+func TestConflict(t *testing.T) {
+	f := faultOf(fmt.Errorf("redeem x: %w", approvals.ErrConflict))
+	if f.status != 503 || f.code != "server_error" || f.retry == 0 || f.text != "Somebody else changed it at the same moment. Try again." {
+		t.Errorf("%d %s", f.status, f.body())
 	}
 }
 
