@@ -124,8 +124,16 @@ func (e *request) record(ctx context.Context, report approvals.Delivery, writes 
 	return err
 }
 
+// fail looks at the store first: the page may have been opened at another node, and memory hears of that a little later.
 func (e *request) fail(ctx context.Context) error {
-	_, err := e.d.Desk.Fail(ctx, e.r.ID, approvals.Unreachable)
+	r, err := e.d.Desk.AsOf(ctx, e.r.ID, e.r.Events+1)
+	if err != nil {
+		return err
+	}
+	if e.r.OpenedAt.IsZero() && !r.OpenedAt.IsZero() {
+		return fmt.Errorf("fail: opened meanwhile: %w", approvals.ErrConflict)
+	}
+	_, err = e.d.Desk.Fail(ctx, e.r.ID, approvals.Unreachable)
 	return err
 }
 

@@ -2,6 +2,7 @@ package channels_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/channels/channeltest"
 	"assent/store"
 )
 
@@ -161,5 +163,35 @@ func TestSlowCommit(t *testing.T) {
 				t.Errorf("timeline is %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// mute is a channel whose provider never says what became of a message.
+type mute struct{ *channeltest.Recorder }
+
+func (mute) Send(context.Context, approvals.Address, channels.Message) (approvals.Delivery, error) {
+	return approvals.Delivery{}, errors.New("no answer")
+}
+
+// TestOpenedAtAnotherNode: the page was opened elsewhere, and no signal says so, when it is time to give the request up.
+func TestOpenedAtAnotherNode(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		one := newHouse(t)
+		two := one.beside()
+		two.Channels = map[string]channels.Channel{"phone": mute{one.phone}}
+		r := one.ask(t, "ann")
+		two.sweep(t)
+		want := approvals.Failed
+		if opened {
+			want = approvals.Pending
+			if err := one.desk.Opened(t.Context(), r.ID, "ann"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		one.clock.Advance(channels.DefaultWait)
+		two.sweep(t)
+		if got, err := one.Store.Request(t.Context(), r.ID); err != nil || got.State != want {
+			t.Errorf("opened %t: request is %+v, %v; want it %s", opened, got, err, want)
+		}
 	}
 }
