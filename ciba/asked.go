@@ -157,8 +157,8 @@ func askedLife(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// askedACR reads acr_values, a wish in the agent's order of preference (CIBA section 7.1). They are kept as they came and
-// choose nothing: every approval needs the level of its details, and the tokens say what was reached (REQ-130).
+// askedACR reads acr_values, a wish in the agent's order of preference (CIBA section 7.1). They are kept as they came
+// and choose nothing: every approval needs the level of its details, and the tokens say what was reached (REQ-130).
 func askedACR(text string) ([]string, error) {
 	values := scopeTokens(text)
 	if !validScope(text) || len(values) > maxACRs {
