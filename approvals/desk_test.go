@@ -265,6 +265,23 @@ func TestALifeToItsEnd(t *testing.T) {
 	}
 }
 
+// One row that cannot be read keeps nothing else from happening.
+func TestSweepGoesOn(t *testing.T) {
+	o := newOffice(t)
+	broken := approvals.PutAny("due."+approvals.StepExpire, "0000000000000001/x", []byte("{"), time.Time{})
+	if err := o.store.Apply(t.Context(), broken); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := o.ask(time.Minute)
+	o.wait(time.Minute)
+	if n, err := o.Sweep(t.Context()); n != 1 || err == nil {
+		t.Errorf("swept %d, %v: want the good one done and the bad one named", n, err)
+	}
+	if got, _ := o.Request(t.Context(), r.ID); got.State != approvals.Expired {
+		t.Errorf("state %s", got.State)
+	}
+}
+
 // REQ-200: person or agent disabled between approval and redemption.
 func TestEligibilityAtRedemption(t *testing.T) {
 	for name, spoil := range map[string]func(o *office){

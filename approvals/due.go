@@ -3,6 +3,7 @@ package approvals
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,24 +51,28 @@ func (s Step) Put() Write {
 // Done is the write that forgets s.
 func (s Step) Done() Write { return Delete(s.kind(), s.key(), AnyRevision) }
 
-// Due returns at most limit steps of that name whose time has come, earliest first.
+// Due returns at most limit steps of that name whose time has come, earliest first. A row that cannot be read is left out
+// and named in the error, which then comes beside the steps that can.
 func Due(ctx context.Context, records Records, name string, now time.Time, limit int) ([]Step, error) {
 	found, err := records.Scan(ctx, "due."+name, "", limit)
 	if err != nil {
 		return nil, fmt.Errorf("scan due %s: %w", name, err)
 	}
 	var steps []Step
+	var errs []error
 	for _, rec := range found {
-		if stamp, _, _ := strings.Cut(rec.Key, "/"); isAfter(stamp, now) {
+		stamp, _, _ := strings.Cut(rec.Key, "/")
+		if isAfter(stamp, now) {
 			break
 		}
 		var s Step
 		if err := json.Unmarshal(rec.Value, &s); err != nil {
-			return nil, fmt.Errorf("read due %s %s: %w", name, rec.Key, err)
+			errs = append(errs, fmt.Errorf("read due %s at %s: %w", name, stamp, err)) // the rest of a key may say too much
+			continue
 		}
 		steps = append(steps, s)
 	}
-	return steps, nil
+	return steps, errors.Join(errs...)
 }
 
 func isAfter(stamp string, now time.Time) bool {

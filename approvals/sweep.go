@@ -29,13 +29,10 @@ func (d *Desk) Sweep(ctx context.Context) (done int, err error) {
 
 func (d *Desk) sweepOne(ctx context.Context, name string, change func(*Request) error) (done int, err error) {
 	for {
-		steps, err := Due(ctx, d.records, name, d.now(), sweepBatch)
-		if err != nil {
-			return done, err
-		}
+		steps, unread := Due(ctx, d.records, name, d.now(), sweepBatch)
 		n, err := d.work(ctx, steps, change)
 		done += n
-		if err != nil || n == 0 || len(steps) < sweepBatch {
+		if err = errors.Join(unread, err); err != nil || n == 0 || len(steps) < sweepBatch {
 			return done, err
 		}
 	}
