@@ -105,7 +105,8 @@ func (h *Handler) named(r *http.Request, name string) string {
 	return h.Root.Name(keys.LabelCookie, name, got[0].Value)
 }
 
-// session returns who is signed in, or nil. A disabled person is not signed in anywhere.
+// session returns who is signed in, or nil. A disabled person is not signed in anywhere, and one who was signed out
+// everywhere only where they signed in since.
 func (h *Handler) session(r *http.Request) (*session, error) {
 	key := h.named(r, cookieSession)
 	if key == "" {
@@ -129,14 +130,30 @@ func (h *Handler) sessionAt(ctx context.Context, key string) (*session, error) {
 	if !h.Now().Before(s.expires()) {
 		return nil, nil
 	}
-	s.person, err = h.Directory.Person(ctx, s.Person)
-	if errors.Is(err, approvals.ErrNotFound) || err == nil && s.person.Disabled {
-		return nil, nil
-	}
+	s.person, err = h.active(ctx, s.Person, s.AuthTime)
 	if err != nil {
 		return nil, fmt.Errorf("read person of session: %w", err)
 	}
+	if s.person == nil {
+		return nil, nil
+	}
 	return s, nil
+}
+
+// active returns the person of something that began at a time, or nil when it is over for them: they are gone or
+// disabled, or were signed out everywhere since.
+func (h *Handler) active(ctx context.Context, id approvals.PersonID, began time.Time) (*approvals.Person, error) {
+	p, err := h.Directory.Person(ctx, id)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Disabled || !p.SignedOutAt.IsZero() && !began.After(p.SignedOutAt) {
+		return nil, nil
+	}
+	return p, nil
 }
 
 // begin makes a new session, under a new cookie whatever the browser held before. The writes take effect when the
@@ -200,7 +217,8 @@ type browser struct {
 	person *approvals.Person
 }
 
-// bound returns the browser of this visit, or nil when no invitation has bound it to anybody active.
+// bound returns the browser of this visit, or nil when no invitation has bound it to anybody active, or none since the
+// person was signed out everywhere.
 func (h *Handler) bound(v *visit) (*browser, error) {
 	key := h.named(v.Request, cookieBrowser)
 	if key == "" {
@@ -217,12 +235,12 @@ func (h *Handler) bound(v *visit) (*browser, error) {
 	if err := json.Unmarshal(rec.Value, b); err != nil {
 		return nil, fmt.Errorf("read browser: %w", err)
 	}
-	b.person, err = h.Directory.Person(v.Context(), b.Person)
-	if errors.Is(err, approvals.ErrNotFound) || err == nil && b.person.Disabled {
-		return nil, nil
-	}
+	b.person, err = h.active(v.Context(), b.Person, b.BoundAt)
 	if err != nil {
 		return nil, fmt.Errorf("read person of browser: %w", err)
+	}
+	if b.person == nil {
+		return nil, nil
 	}
 	v.speak(b.person)
 	return b, nil

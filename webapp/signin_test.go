@@ -133,6 +133,66 @@ func (w *world) disable(id approvals.PersonID) {
 	check(w.t, w.people.SavePerson(w.t.Context(), &gone))
 }
 
+// A sign-out everywhere ends sessions, bound browsers and live pages on every device, of this person alone. Only a new
+// invitation leads in again.
+func TestSignedOutEverywhere(t *testing.T) {
+	w := newWorld(t, false)
+	phone, laptop, other := w.signedIn("ann"), w.signedIn("ann"), w.signedIn("min")
+	laptop.press(laptop.get("/"), "/signout") // bound, and not signed in
+	at, _ := phone.get("/").live()
+	s := phone.stream(at, "")
+	defer s.stop()
+	s.want("clock")
+	s.want("show")
+
+	w.signOut("ann", start)
+	s.want("end")
+	if _, more := s.next(); more {
+		t.Error("the stream goes on")
+	}
+	phone.get(at).want(http.StatusUnauthorized)
+	for _, b := range []*browserOf{phone, laptop} {
+		b.visit("/").want(http.StatusOK, "This browser is not known yet")
+		b.post("/signin", url.Values{"next": {"/"}})
+		b.follow(b.post("/signin/code", url.Values{"next": {"/"}, "code": {"123456"}})).want(http.StatusOK,
+			"This browser is not known yet")
+	}
+	steps, err := approvals.Due(t.Context(), w.store, approvals.StepCode, w.clock(), 10)
+	if check(t, err); len(steps) > 0 {
+		t.Error("a code was sent to a browser that is bound no more")
+	}
+	other.get("/").want(http.StatusOK, "민님으로 로그인했어요")
+
+	w.advance(11 * time.Minute)
+	b := w.signedIn("ann")
+	b.get("/").want(http.StatusOK, "Signed in as Ann")
+	b.press(b.get("/"), "/signout")
+	b.visit("/").want(http.StatusOK, "Text me a code")
+	phone.visit("/").want(http.StatusOK, "This browser is not known yet")
+}
+
+// What does not say when it began, began before any sign-out.
+func TestBindingWithoutTime(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.signedIn("ann")
+	b.press(b.get("/"), "/signout")
+	recs, err := w.store.Scan(t.Context(), kindBrowser, "", 10)
+	check(t, err)
+	check(t, w.store.Apply(t.Context(), approvals.Replace(recs[0], []byte(`{"v":1,"person":"ann"}`), recs[0].Expires)))
+	b.visit("/").want(http.StatusOK, "Text me a code")
+	w.signOut("ann", start.Add(-time.Hour))
+	b.visit("/").want(http.StatusOK, "This browser is not known yet")
+}
+
+func (w *world) signOut(id approvals.PersonID, at time.Time) {
+	w.t.Helper()
+	p, err := w.people.Person(w.t.Context(), id)
+	check(w.t, err)
+	out := *p
+	out.SignedOutAt = at
+	check(w.t, w.people.SavePerson(w.t.Context(), &out))
+}
+
 func TestSignInByCode(t *testing.T) {
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
