@@ -12,7 +12,7 @@ import (
 func BenchmarkRequestPage(b *testing.B) {
 	w := startWorld(b, false, true)
 	r := w.ask("ann", payment)
-	cookie, writes := w.pages.begin(&visit{}, "ann", approvals.LevelSession, "otp")
+	cookie, writes := w.pages.begin(&visit{}, &approvals.Person{ID: "ann"}, approvals.LevelSession, "otp")
 	check(b, w.store.Apply(b.Context(), writes...))
 	for b.Loop() {
 		req := httptest.NewRequestWithContext(b.Context(), "GET", "/requests/"+string(r.ID), nil)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,12 +21,16 @@ const (
 	kindCodes      = "codes"
 )
 
-// Limits of one-time codes: a guesser gets 15 tries in ten minutes, and only on a browser that is bound.
+// Limits of one-time codes: a guesser gets 15 tries, that is, three codes, in ten minutes and also in a day, and only
+// on a browser that is bound. Tries are counted and not codes, so that giving up a code before its last try gains none.
 const (
 	codeLife   = 5 * time.Minute
 	codeTries  = 5
 	codesLimit = 3
 	codesSpan  = 10 * time.Minute
+
+	missedLimit = 3 * codeTries
+	missedSpan  = 24 * time.Hour
 )
 
 // What can happen to a code that was typed in.
@@ -93,49 +98,96 @@ func (h *Handler) waiting(ctx context.Context, kind, key string) (*challenge, er
 	return c, nil
 }
 
-// send makes a code for a person and the writes that bring it on its way, or [errTooMany]. The caller applies the
-// writes together with its own and then signals [approvals.TopicDue].
-func (h *Handler) send(ctx context.Context, p approvals.PersonID, lang string) (
+// send makes a code for a person and the writes that bring it on its way, [errTooMany] or [errGuessed]. The caller
+// applies the writes together with its own and then signals [approvals.TopicDue].
+func (h *Handler) send(ctx context.Context, p *approvals.Person, lang string) (
 	approvals.Code, []approvals.Write, error) {
 	now := h.Now()
-	counted, err := h.count(ctx, p, now)
+	t, err := h.tally(ctx, p.ID)
 	if err != nil {
 		return approvals.Code{}, nil, err
 	}
-	c := approvals.Code{ID: newSecret(), Person: p, Locale: lang, Expires: now.Add(codeLife)}
-	return c, []approvals.Write{counted, c.Step(now).Put()}, nil
+	if t.guessed(p) {
+		return approvals.Code{}, nil, errGuessed
+	}
+	if len(since(t.Sent, now.Add(-codesSpan))) >= codesLimit {
+		return approvals.Code{}, nil, errTooMany
+	}
+	t.Sent = append(t.Sent, now)
+	c := approvals.Code{ID: newSecret(), Person: p.ID, Locale: lang, Expires: now.Add(codeLife)}
+	return c, []approvals.Write{t.put(now), c.Step(now).Put()}, nil
 }
 
-// count makes the write that counts one more code for a person. It is a compare-and-set, so that requests side by side
-// cannot get past the limit.
-func (h *Handler) count(ctx context.Context, p approvals.PersonID, now time.Time) (approvals.Write, error) {
+// tally is what is counted of one person's codes. It is written by compare-and-set, so that requests side by side
+// cannot get past a limit.
+type tally struct {
+	V      int         `json:"v"`
+	Sent   []time.Time `json:"sent"`
+	Missed []time.Time `json:"missed,omitempty"` // wrong digits since the last right ones
+
+	rec approvals.Record
+}
+
+func (h *Handler) tally(ctx context.Context, p approvals.PersonID) (*tally, error) {
 	rec, err := h.Records.Get(ctx, kindCodes, string(p))
-	var times struct {
-		V    int         `json:"v"`
-		Sent []time.Time `json:"sent"`
+	if errors.Is(err, approvals.ErrNotFound) {
+		return &tally{V: 1, rec: approvals.Record{Kind: kindCodes, Key: string(p)}}, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("count codes: %w", err)
+	}
+	t := &tally{rec: rec}
+	if err := json.Unmarshal(rec.Value, t); err != nil {
+		return nil, fmt.Errorf("count codes: %w", err)
+	}
+	now := h.Now()
+	t.Sent, t.Missed = since(t.Sent, now.Add(-codesSpan)), since(t.Missed, now.Add(-missedSpan))
+	return t, nil
+}
+
+// guessed reports whether somebody seems to guess a person's codes. Being signed out everywhere clears it: whoever
+// guessed has lost the browser that it took.
+func (t *tally) guessed(p *approvals.Person) bool {
+	return len(since(t.Missed, p.SignedOutAt)) >= missedLimit
+}
+
+func (t *tally) put(now time.Time) approvals.Write {
+	value, _ := json.Marshal(t) // cannot fail
+	return approvals.Replace(t.rec, value, now.Add(missedSpan))
+}
+
+// since returns the times after a given one.
+func since(times []time.Time, after time.Time) []time.Time {
+	return slices.DeleteFunc(slices.Clone(times), func(t time.Time) bool { return !t.After(after) })
+}
+
+// judged makes the write that counts how a sent code was answered; right digits end the count of wrong ones. An
+// invitation's own code counts for nobody: it dies with the invitation, and only an operator makes another.
+func (h *Handler) judged(ctx context.Context, c *challenge, right bool) ([]approvals.Write, error) {
+	if c.Sent == "" {
+		return nil, nil
+	}
+	p, err := h.Directory.Person(ctx, c.Person)
+	if err != nil {
+		return nil, fmt.Errorf("read person of code: %w", err)
+	}
+	t, err := h.tally(ctx, c.Person)
+	if err != nil {
+		return nil, err
+	}
+	if t.guessed(p) {
+		return nil, errGuessed
+	}
+	now := h.Now()
 	switch {
-	case errors.Is(err, approvals.ErrNotFound):
-		rec = approvals.Record{Kind: kindCodes, Key: string(p)}
-	case err != nil:
-		return approvals.Write{}, fmt.Errorf("count codes: %w", err)
+	case !right:
+		t.Missed = append(since(t.Missed, p.SignedOutAt), now)
+	case len(t.Missed) == 0:
+		return nil, nil
 	default:
-		if err := json.Unmarshal(rec.Value, &times); err != nil {
-			return approvals.Write{}, fmt.Errorf("count codes: %w", err)
-		}
+		t.Missed = nil
 	}
-	recent := []time.Time{now}
-	for _, t := range times.Sent {
-		if now.Sub(t) < codesSpan {
-			recent = append(recent, t)
-		}
-	}
-	if len(recent) > codesLimit {
-		return approvals.Write{}, errTooMany
-	}
-	times.V, times.Sent = 1, recent
-	value, _ := json.Marshal(times) // cannot fail
-	return approvals.Replace(rec, value, now.Add(codesSpan)), nil
+	return []approvals.Write{t.put(now)}, nil
 }
 
 // guess compares what was typed in with a waiting code. The right digits spend the challenge in the same transaction
@@ -157,7 +209,11 @@ func (h *Handler) guess(ctx context.Context, kind, key, typed string,
 			return c, err
 		}
 		right := subtle.ConstantTimeCompare([]byte(want), []byte(typed)) == 1
-		writes := []approvals.Write{approvals.Delete(kind, key, c.rec.Revision)}
+		counted, err := h.judged(ctx, c, right)
+		if err != nil {
+			return c, err
+		}
+		writes := append([]approvals.Write{approvals.Delete(kind, key, c.rec.Revision)}, counted...)
 		if right {
 			writes = append(writes, win(c)...)
 		} else {

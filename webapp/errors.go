@@ -18,6 +18,7 @@ var (
 	errDeadLink  = errors.New("link is unknown")
 	errEndedLink = errors.New("link has ended")
 	errTooMany   = errors.New("too many tries")
+	errGuessed   = errors.New("too many wrong codes in a day")
 
 	errDeadInvitation = errors.New("invitation is unknown, spent or dead")
 	errNoPage         = errors.New("no such page")
@@ -42,6 +43,7 @@ var problems = []struct {
 	{errTooLarge, http.StatusRequestEntityTooLarge, "badForm"},
 	{errForm, http.StatusBadRequest, "badForm"},
 	{errTooMany, http.StatusTooManyRequests, "tooMany"},
+	{errGuessed, http.StatusTooManyRequests, "guessed"},
 	{approvals.ErrNotFound, http.StatusNotFound, "deadLink"},
 	{approvals.ErrUnavailable, http.StatusServiceUnavailable, "unknown"},
 }

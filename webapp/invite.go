@@ -116,7 +116,7 @@ func (h *Handler) accept(v *visit) (answer, error) {
 	c.Sent, c.SentUntil = "", time.Time{}
 	var writes []approvals.Write
 	if h.CanSend(p) {
-		code, sending, err := h.send(v.Context(), p.ID, v.lang)
+		code, sending, err := h.send(v.Context(), p, v.lang)
 		if err != nil {
 			return answer{}, err
 		}
@@ -170,7 +170,7 @@ func (h *Handler) acceptCode(v *visit) (answer, error) {
 	}
 	var cookies []*http.Cookie
 	latest, err := h.guess(v.Context(), kindInvitation, key, values.Get("code"), func(c *challenge) []approvals.Write {
-		signedIn, writes := h.begin(v, c.Person, approvals.LevelSession, "otp")
+		signedIn, writes := h.begin(v, p, approvals.LevelSession, "otp")
 		isBound, bound := h.bind(c.Person)
 		cookies = []*http.Cookie{signedIn, isBound}
 		if old := h.named(v.Request, cookieBrowser); old != "" {

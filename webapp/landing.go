@@ -89,7 +89,7 @@ func (h *Handler) follow(v *visit) (answer, error) {
 	if p.Disabled {
 		return answer{}, errEndedLink
 	}
-	cookie, writes := h.begin(v, l.Person, approvals.LevelLink)
+	cookie, writes := h.begin(v, p, approvals.LevelLink)
 	if err := h.Records.Apply(v.Context(), writes...); err != nil {
 		return answer{}, fmt.Errorf("follow link: %w", err)
 	}

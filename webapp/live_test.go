@@ -224,7 +224,7 @@ func TestStreamOverTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, false, true)
 		r := w.ask("ann", payment)
-		cookie, writes := w.pages.begin(&visit{}, "ann", approvals.LevelSession, "otp")
+		cookie, writes := w.pages.begin(&visit{}, &approvals.Person{ID: "ann"}, approvals.LevelSession, "otp")
 		check(t, w.store.Apply(t.Context(), writes...))
 		ctx, stop := context.WithCancel(t.Context())
 		req := httptest.NewRequestWithContext(ctx, "GET", "/live?request="+string(r.ID), nil)

@@ -25,6 +25,8 @@ const (
 const (
 	sessionLife = 7 * 24 * time.Hour   // from sign-in, whatever happens
 	sessionIdle = 24 * time.Hour       // from the last thing the person did
+	aloneLife   = 30 * 24 * time.Hour  // the same two where no channel can carry a code: only an operator's invitation
+	aloneIdle   = 14 * 24 * time.Hour  // leads in again
 	linkLife    = time.Hour            // of a session that only a link opened
 	browserLife = 400 * 24 * time.Hour // the longest that browsers keep a cookie
 )
@@ -47,12 +49,19 @@ type session struct {
 	person *approvals.Person // as the directory knows it now
 }
 
-// expires is when the session ends if the person does nothing more.
-func (s *session) expires() time.Time {
-	if idle := s.Seen.Add(sessionIdle); idle.Before(s.Ends) {
-		return idle
+// expires is when a session ends if the person does nothing more. A channel that came later counts from then on.
+func (h *Handler) expires(s *session) time.Time {
+	idle, life := sessionIdle, sessionLife
+	if !h.CanSend(s.person) {
+		idle, life = aloneIdle, aloneLife
 	}
-	return s.Ends
+	ends := s.Ends
+	for _, end := range []time.Time{s.Seen.Add(idle), s.AuthTime.Add(life)} {
+		if end.Before(ends) {
+			ends = end
+		}
+	}
+	return ends
 }
 
 func (s *session) encode() []byte {
@@ -127,14 +136,11 @@ func (h *Handler) sessionAt(ctx context.Context, key string) (*session, error) {
 	if err := json.Unmarshal(rec.Value, s); err != nil {
 		return nil, fmt.Errorf("read session: %w", err)
 	}
-	if !h.Now().Before(s.expires()) {
-		return nil, nil
-	}
 	s.person, err = h.active(ctx, s.Person, s.AuthTime)
 	if err != nil {
 		return nil, fmt.Errorf("read person of session: %w", err)
 	}
-	if s.person == nil {
+	if s.person == nil || !h.Now().Before(h.expires(s)) {
 		return nil, nil
 	}
 	return s, nil
@@ -158,15 +164,18 @@ func (h *Handler) active(ctx context.Context, id approvals.PersonID, began time.
 
 // begin makes a new session, under a new cookie whatever the browser held before. The writes take effect when the
 // caller applies them; the old session goes with them.
-func (h *Handler) begin(v *visit, p approvals.PersonID, level approvals.Level, amr ...string) (
+func (h *Handler) begin(v *visit, p *approvals.Person, level approvals.Level, amr ...string) (
 	*http.Cookie, []approvals.Write) {
 	secret, life, now := newSecret(), sessionLife, h.Now()
-	if level < approvals.LevelSession {
+	switch {
+	case level < approvals.LevelSession:
 		life = linkLife
+	case !h.CanSend(p):
+		life = aloneLife
 	}
-	s := &session{V: 1, Person: p, Level: level, AMR: amr, AuthTime: now, Seen: now, Ends: now.Add(life)}
+	s := &session{V: 1, Person: p.ID, Level: level, AMR: amr, AuthTime: now, Seen: now, Ends: now.Add(life), person: p}
 	writes := []approvals.Write{approvals.PutNew(kindSession, h.Root.Name(keys.LabelCookie, cookieSession, secret),
-		s.encode(), s.expires())}
+		s.encode(), h.expires(s))}
 	if v.who != nil {
 		writes = append(writes, approvals.Delete(kindSession, v.who.key, approvals.AnyRevision))
 	}
@@ -182,7 +191,7 @@ func (h *Handler) touch(v *visit) {
 	}
 	s.Seen = now
 	rec := approvals.Record{Kind: kindSession, Key: s.key, Revision: s.rev}
-	err := h.Records.Apply(v.Context(), approvals.Replace(rec, s.encode(), s.expires()))
+	err := h.Records.Apply(v.Context(), approvals.Replace(rec, s.encode(), h.expires(s)))
 	if err != nil && !errors.Is(err, approvals.ErrConflict) { // signed out or touched by another tab: fine as it is
 		h.Log.WarnContext(v.Context(), "session not extended", "err", err)
 	}

@@ -46,7 +46,7 @@ func (h *Handler) sendCode(v *visit) (answer, error) {
 	if b == nil || !h.CanSend(b.person) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(next))}, nil
 	}
-	code, writes, err := h.send(v.Context(), b.Person, v.lang)
+	code, writes, err := h.send(v.Context(), b.person, v.lang)
 	if err != nil {
 		return answer{}, err
 	}
@@ -140,8 +140,8 @@ func (h *Handler) checkCode(v *visit) (answer, error) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(next))}, nil
 	}
 	var signedIn *http.Cookie
-	_, err = h.guess(v.Context(), kindSignin, b.key, values.Get("code"), func(c *challenge) []approvals.Write {
-		cookie, writes := h.begin(v, c.Person, approvals.LevelSession, "otp")
+	_, err = h.guess(v.Context(), kindSignin, b.key, values.Get("code"), func(*challenge) []approvals.Write {
+		cookie, writes := h.begin(v, b.person, approvals.LevelSession, "otp")
 		signedIn = cookie
 		return writes
 	})

@@ -247,6 +247,37 @@ func TestSignInCodeLimits(t *testing.T) {
 	b.follow(b.press(ask, "/signin/code", "code", w.code("ann"))).want(http.StatusOK, "Your inbox")
 }
 
+// Fifteen wrong tries in a day are all there are, also for whoever gives up each code before its last try.
+func TestGuessingForDays(t *testing.T) {
+	for _, tries := range []int{codeTries, codeTries - 1} {
+		w := newWorld(t, false)
+		b := w.signedIn("ann")
+		b.press(b.get("/"), "/signout")
+		missed := 0
+		for missed < missedLimit {
+			w.advance(11 * time.Minute)
+			b.post("/signin", url.Values{"next": {"/"}}).want(http.StatusSeeOther)
+			bad := "000000"
+			if w.code("ann") == bad {
+				bad = "111111"
+			}
+			for i := 0; i < tries && missed < missedLimit; i++ {
+				b.post("/signin/code", url.Values{"code": {bad}}).want(http.StatusUnprocessableEntity)
+				missed++
+			}
+		}
+		b.post("/signin/code", url.Values{"code": {"123456"}})
+		for range 3 {
+			w.advance(7 * time.Hour)
+			b.post("/signin", url.Values{"next": {"/"}}).want(http.StatusTooManyRequests, "We send no more codes for 24 hours.")
+		}
+		w.advance(3 * time.Hour)
+		b.post("/signin", url.Values{"next": {"/"}}).want(http.StatusSeeOther)
+		b.post("/signin/code", url.Values{"code": {w.code("ann")}}).want(http.StatusSeeOther)
+		b.get("/").want(http.StatusOK)
+	}
+}
+
 // Guesses side by side are judged one after the other: five wrong ones are all there are.
 func TestGuessesSideBySide(t *testing.T) {
 	w := newWorld(t, false)
@@ -324,6 +355,25 @@ func TestSessionEnds(t *testing.T) {
 		}
 		w.advance(time.Hour)
 		out(t, b)
+	})
+	t.Run("only after two weeks without a channel to sign in again", func(t *testing.T) {
+		w := newWorld(t, false)
+		w.canSend = false
+		b := w.signedIn("ann")
+		for range 2 {
+			w.advance(13 * 24 * time.Hour)
+			r := w.ask("ann", payment)
+			b.press(b.get("/requests/"+string(r.ID)), "/deny").want(http.StatusSeeOther)
+		}
+		w.advance(4*24*time.Hour - time.Second)
+		b.get("/").want(http.StatusOK)
+		w.advance(time.Second)
+		out(t, b)
+		idle := w.signedIn("ann")
+		w.advance(14*24*time.Hour - time.Second)
+		idle.get("/").want(http.StatusOK)
+		w.canSend = true // a channel that came later
+		out(t, idle)
 	})
 	t.Run("after a week whatever happens", func(t *testing.T) {
 		w := newWorld(t, false)
