@@ -59,8 +59,16 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 	if subtle.ConstantTimeCompare([]byte(values.Get("token")), []byte(h.formToken(v.who, r.ID))) != 1 {
 		return nil, nil, errStale
 	}
-	h.touch(v)
 	return r, values, nil
+}
+
+// acted is posted for what a person does by hand, which keeps them signed in.
+func (h *Handler) acted(v *visit, fields ...string) (*approvals.Request, url.Values, error) {
+	r, values, err := h.posted(v, fields...)
+	if err == nil {
+		h.touch(v)
+	}
+	return r, values, err
 }
 
 // answerOf is what the signed-in person answers, with the evidence of how they are signed in.
@@ -72,7 +80,7 @@ func (v *visit) answerOf(values url.Values) approvals.Answer {
 
 // approve decides yes, on exactly what the form says was on the screen.
 func (h *Handler) approve(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale")
+	r, values, err := h.acted(v, "digest", "locale")
 	if err != nil {
 		return answer{}, err
 	}
@@ -85,7 +93,7 @@ func (h *Handler) approve(v *visit) (answer, error) {
 
 // deny decides no. It takes any sign-in that shows the page, and no proof of what was read.
 func (h *Handler) deny(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale", "note")
+	r, values, err := h.acted(v, "digest", "locale", "note")
 	if err != nil {
 		return answer{}, err
 	}
@@ -95,7 +103,7 @@ func (h *Handler) deny(v *visit) (answer, error) {
 
 // withdraw takes an approval back, as long as the agent has not collected it.
 func (h *Handler) withdraw(v *visit) (answer, error) {
-	r, values, err := h.posted(v)
+	r, values, err := h.acted(v)
 	if err != nil {
 		return answer{}, err
 	}

@@ -37,23 +37,42 @@ func (h *Handler) Invite(ctx context.Context, person approvals.PersonID) (Invita
 		return Invitation{}, fmt.Errorf("invite: %w", approvals.ErrNotEligible)
 	}
 	token, ends := newSecret(), h.Now().Add(invitationLife)
-	key := h.invitationKey(token)
 	c := &challenge{V: 1, Person: person, Told: newSecret(), Ends: ends}
-	writes := []approvals.Write{
-		approvals.PutNew(kindInvitation, key, c.encode(), ends),
-		approvals.PutAny(kindInvited, string(person), []byte(key), ends),
+	for range inviteRounds {
+		if err = h.invite(ctx, h.invitationKey(token), c); !errors.Is(err, approvals.ErrConflict) {
+			break
+		}
 	}
-	old, err := h.Records.Get(ctx, kindInvited, string(person))
-	switch {
-	case err == nil:
-		writes = append(writes, approvals.Delete(kindInvitation, string(old.Value), approvals.AnyRevision))
-	case !errors.Is(err, approvals.ErrNotFound):
-		return Invitation{}, fmt.Errorf("invite: %w", err)
-	}
-	if err := h.Records.Apply(ctx, writes...); err != nil {
+	if err != nil {
 		return Invitation{}, fmt.Errorf("invite: %w", err)
 	}
 	return Invitation{URL: h.origin + "/i/" + token, Code: h.toldCode(c.Told), ByCode: h.CanSend(p), Expires: ends}, nil
+}
+
+// inviteRounds is how often Invite begins again when others invite or accept at the same moment.
+const inviteRounds = 20
+
+// invite writes an invitation in the place of the one that is open, or fails with [approvals.ErrConflict]. Both the
+// pointer and what it points to go by revision: a pointer that was deleted and made anew counts from 1 again.
+func (h *Handler) invite(ctx context.Context, key string, c *challenge) error {
+	value, pointer := c.encode(), []byte(key)
+	made := approvals.PutNew(kindInvitation, key, value, c.Ends)
+	open, err := h.Records.Get(ctx, kindInvited, string(c.Person))
+	if errors.Is(err, approvals.ErrNotFound) {
+		return h.Records.Apply(ctx, made, approvals.PutNew(kindInvited, string(c.Person), pointer, c.Ends))
+	}
+	if err != nil {
+		return err
+	}
+	old, err := h.Records.Get(ctx, kindInvitation, string(open.Value))
+	if errors.Is(err, approvals.ErrNotFound) {
+		return approvals.ErrConflict // accepted or expired between the two reads
+	}
+	if err != nil {
+		return err
+	}
+	return h.Records.Apply(ctx, made, approvals.Replace(open, pointer, c.Ends),
+		approvals.Delete(kindInvitation, string(open.Value), old.Revision))
 }
 
 func (h *Handler) invitationKey(token string) string {
@@ -109,7 +128,7 @@ func (h *Handler) accept(v *visit) (answer, error) {
 	if _, err := form(v); err != nil {
 		return answer{}, err
 	}
-	key, c, p, err := h.invitation(v)
+	_, c, p, err := h.invitation(v)
 	if err != nil {
 		return answer{}, err
 	}
@@ -123,7 +142,6 @@ func (h *Handler) accept(v *visit) (answer, error) {
 		c.Sent, c.SentUntil, writes = code.ID, code.Expires, sending
 	}
 	writes = append(writes, approvals.Replace(c.rec, c.encode(), c.Ends))
-	c.rec.Kind, c.rec.Key = kindInvitation, key
 	if err := h.Records.Apply(v.Context(), writes...); err != nil && !errors.Is(err, approvals.ErrConflict) {
 		return answer{}, fmt.Errorf("accept invitation: %w", err)
 	}

@@ -182,8 +182,8 @@ func (h *Handler) begin(v *visit, p *approvals.Person, level approvals.Level, am
 	return h.cookie(cookieSession, secret, life), writes
 }
 
-// touch notes that the person did something, which puts the end of the session off. Only a POST counts: a page that
-// reloads itself keeps nobody signed in.
+// touch notes that the person did something, which puts the end of the session off. Only an answer counts: a page
+// that reloads itself, or tells that it was opened, keeps nobody signed in.
 func (h *Handler) touch(v *visit) {
 	s, now := v.who, h.Now()
 	if s == nil || now.Sub(s.Seen) < refreshAfter {

@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -104,14 +105,30 @@ func TestInvitationDies(t *testing.T) {
 		w.browser().get(old.URL).want(http.StatusNotFound)
 		w.browser().get(inv.URL).want(http.StatusOK)
 	})
+	t.Run("when others are made side by side", func(t *testing.T) {
+		w := newWorld(t, false)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := w.pages.Invite(t.Context(), "ann"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		open, err := w.store.Scan(t.Context(), kindInvitation, "", 10)
+		if check(t, err); len(open) != 1 {
+			t.Errorf("%d invitations are open", len(open))
+		}
+	})
 	t.Run("when the person is disabled", func(t *testing.T) {
 		w := newWorld(t, false)
 		inv, err := w.pages.Invite(t.Context(), "ann")
 		check(t, err)
 		w.disable("ann")
 		w.browser().get(inv.URL).want(http.StatusNotFound)
-		if _, err := w.pages.Invite(t.Context(), "ann"); err == nil {
-			t.Error("a disabled person is invited")
+		if _, err := w.pages.Invite(t.Context(), "ann"); !errors.Is(err, approvals.ErrNotEligible) {
+			t.Errorf("a disabled person is invited: %v", err)
 		}
 	})
 	t.Run("of somebody unknown or malformed", func(t *testing.T) {
@@ -353,6 +370,17 @@ func TestSessionEnds(t *testing.T) {
 			w.advance(time.Hour)
 			b.get("/").want(http.StatusOK)
 		}
+		w.advance(time.Hour)
+		out(t, b)
+	})
+	t.Run("after a day in which pages were only opened", func(t *testing.T) {
+		w := newWorld(t, false)
+		b := w.signedIn("ann")
+		w.advance(23 * time.Hour)
+		r := w.ask("ann", payment)
+		at := "/requests/" + string(r.ID)
+		token := b.get(at).form("/deny").fields.Get("token")
+		b.post(at+"/opened", url.Values{"token": {token}}).want(http.StatusNoContent)
 		w.advance(time.Hour)
 		out(t, b)
 	})
