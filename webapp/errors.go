@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -60,24 +61,32 @@ func (h *Handler) explain(w http.ResponseWriter, v *visit, err error) answer {
 	if errors.Is(err, errSignIn) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(v.here()))}
 	}
+	status, text := h.judge(v.Context(), err)
+	view := problemView{Text: text}
+	switch status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "2")
+		view.Again = v.here()
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "60")
+	}
+	if errors.Is(err, approvals.ErrWrongPerson) {
+		view.Switch = v.here()
+	}
+	return answer{status: status, page: "problem", data: view}
+}
+
+// judge finds an error's row, and logs what the operator must know about.
+func (h *Handler) judge(ctx context.Context, err error) (status int, text string) {
 	for _, row := range problems {
 		if !errors.Is(err, row.err) {
 			continue
 		}
-		view := problemView{Text: row.text}
-		switch row.status {
-		case http.StatusServiceUnavailable:
-			h.Log.WarnContext(v.Context(), "page unavailable", "err", err)
-			w.Header().Set("Retry-After", "2")
-			view.Again = v.here()
-		case http.StatusTooManyRequests:
-			w.Header().Set("Retry-After", "60")
+		if row.status == http.StatusServiceUnavailable {
+			h.Log.WarnContext(ctx, "page unavailable", "err", err)
 		}
-		if errors.Is(err, approvals.ErrWrongPerson) {
-			view.Switch = v.here()
-		}
-		return answer{status: row.status, page: "problem", data: view}
+		return row.status, row.text
 	}
-	h.Log.ErrorContext(v.Context(), "page failed", "err", err)
-	return answer{status: http.StatusInternalServerError, page: "problem", data: problemView{Text: "internal"}}
+	h.Log.ErrorContext(ctx, "page failed", "err", err)
+	return http.StatusInternalServerError, "internal"
 }

@@ -71,7 +71,7 @@ func New(c Config) (*Handler, error) {
 	}
 	guard.SetDenyHandler(h.page(func(*visit) (answer, error) { return answer{}, errCrossSite }))
 	h.stopping, h.stop = context.WithCancel(context.Background())
-	h.router = headers(guard.Handler(h.routes()))
+	h.router = h.headers(guard.Handler(h.routes()))
 	return h, nil
 }
 
@@ -83,7 +83,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.router.S
 // for open answers.
 func (h *Handler) Close() {
 	h.stop()
-	h.streams.done.Wait()
+	h.streams.close()
 }
 
 // idPath matches what [approvals.NewID] makes, and so leaves /requests/status and /requests/cancel to the agents' door.
@@ -138,12 +138,18 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 's
 	"manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types app"
 
-func headers(next http.Handler) http.Handler {
+func (h *Handler) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
 		head.Set("Content-Security-Policy", csp)
 		head.Set("Referrer-Policy", "no-referrer") // a link's handle and an invitation's token stay in their URLs
 		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("Cross-Origin-Opener-Policy", "same-origin")
+		head.Set("Cross-Origin-Resource-Policy", "same-origin")
+		head.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=()")
+		if h.secure {
+			head.Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797
+		}
 		head.Set("X-Robots-Tag", "noindex")
 		head.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)

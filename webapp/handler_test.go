@@ -107,7 +107,10 @@ func TestHeaders(t *testing.T) {
 		b.post("/signin", url.Values{"x": {"y"}})} {
 		for name, want := range map[string]string{
 			"Content-Security-Policy": csp, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
-			"Cache-Control": "no-store", "X-Robots-Tag": "noindex"} {
+			"Cache-Control": "no-store", "X-Robots-Tag": "noindex",
+			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+			"Permissions-Policy":        "camera=(), microphone=(), geolocation=(), payment=()",
+			"Strict-Transport-Security": "max-age=31536000"} {
 			if got := p.header.Get(name); got != want {
 				t.Errorf("%s: %s is %q", p.at, name, got)
 			}
@@ -116,6 +119,13 @@ func TestHeaders(t *testing.T) {
 	refused := b.get("/signout").want(http.StatusMethodNotAllowed)
 	if allow := refused.header.Values("Allow"); !slices.Equal(allow, []string{"POST"}) {
 		t.Errorf("Allow: %v", allow)
+	}
+}
+
+func TestNoPromiseOfHTTPSWithoutIt(t *testing.T) {
+	w := newWorld(t, true)
+	if got := w.browser().get("/").header.Get("Strict-Transport-Security"); got != "" {
+		t.Errorf("Strict-Transport-Security: %s", got)
 	}
 }
 

@@ -11,12 +11,15 @@ import (
 // How much the inbox shows.
 const (
 	maxWaiting = 100
+	maxRead    = 1000 // to find the most urgent in; as many as a store gives at once
 	maxEnded   = 20
 )
 
 // inboxView is the page of everything that waits for one person, and of what ended lately.
 type inboxView struct {
 	Waiting []item
+	Total   int    // of what waits, shown or not
+	More    string // how many are not shown; "" when all are
 	Ended   []item
 	Live    live
 }
@@ -47,7 +50,7 @@ func (h *Handler) inbox(v *visit) (answer, error) {
 func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	now := h.Now()
 	waiting, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person,
-		States: []approvals.State{approvals.Pending}, Limit: maxWaiting})
+		States: []approvals.State{approvals.Pending}, Limit: maxRead})
 	if err != nil {
 		return nil, fmt.Errorf("list waiting: %w", err)
 	}
@@ -56,6 +59,7 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list ended: %w", err)
 	}
+	full := len(waiting) == maxRead
 	over := func(r *approvals.Request) bool { return !now.Before(r.DecideBy) }
 	for _, r := range waiting {
 		if over(r) { // the sweep has not come by yet
@@ -66,7 +70,13 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	slices.SortStableFunc(waiting, func(a, b *approvals.Request) int { return a.DecideBy.Compare(b.DecideBy) })
 	slices.SortStableFunc(ended, func(a, b *approvals.Request) int { return strings.Compare(string(b.ID), string(a.ID)) })
 
-	view := &inboxView{}
+	view := &inboxView{Total: len(waiting)}
+	if more := len(waiting) - maxWaiting; more > 0 {
+		view.More, waiting = fmt.Sprint(more), waiting[:maxWaiting]
+		if full {
+			view.More += "+"
+		}
+	}
 	if view.Waiting, err = h.items(v, waiting); err != nil {
 		return nil, err
 	}
@@ -97,7 +107,7 @@ func (h *Handler) items(v *visit, requests []*approvals.Request) ([]item, error)
 }
 
 func (view *inboxView) version(lang string) string {
-	parts := []string{lang}
+	parts := []string{lang, view.More}
 	for _, list := range [][]item{view.Waiting, view.Ended} {
 		parts = append(parts, "|")
 		for _, it := range list {

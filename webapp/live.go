@@ -2,7 +2,6 @@ package webapp
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,14 +26,23 @@ const maxStreams = 6
 type streams struct {
 	mu   sync.Mutex
 	open map[string]int // by session
+	shut bool           // no more are let in
 	done *sync.WaitGroup
 }
 
+// close lets no more streams in and waits until the last one has gone.
+func (s *streams) close() {
+	s.mu.Lock()
+	s.shut = true
+	s.mu.Unlock()
+	s.done.Wait()
+}
+
 // enter counts one more stream of a session and returns its end, or nil when there are too many or we are stopping.
-func (s *streams) enter(stopping context.Context, key string) func() {
+func (s *streams) enter(key string) func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[key] >= maxStreams || stopping.Err() != nil {
+	if s.open[key] >= maxStreams || s.shut {
 		return nil
 	}
 	s.open[key]++
@@ -61,15 +69,19 @@ type fragment struct {
 // does not get through. Without news the latter is a 204.
 func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	v, err := h.visit(r)
-	if err != nil || v.who == nil {
-		http.Error(w, "not signed in", liveStatus(err, http.StatusUnauthorized))
+	if err != nil {
+		h.unavailable(w, v, err)
+		return
+	}
+	if v.who == nil {
+		http.Error(w, "not signed in", http.StatusUnauthorized)
 		return
 	}
 	if r.URL.Query().Get("once") != "" {
 		h.liveOnce(w, v)
 		return
 	}
-	leave := h.streams.enter(h.stopping, v.who.key)
+	leave := h.streams.enter(v.who.key)
 	if leave == nil {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "too many live pages", http.StatusTooManyRequests)
@@ -81,22 +93,16 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func liveStatus(err error, otherwise int) int {
-	if err == nil {
-		return otherwise
-	}
-	for _, row := range problems {
-		if errors.Is(err, row.err) {
-			return row.status
-		}
-	}
-	return http.StatusInternalServerError
+// unavailable answers an error to script, which needs no page.
+func (h *Handler) unavailable(w http.ResponseWriter, v *visit, err error) {
+	status, _ := h.judge(v.Context(), err)
+	http.Error(w, "not available", status)
 }
 
 func (h *Handler) liveOnce(w http.ResponseWriter, v *visit) {
 	f, err := h.fragment(v)
 	if err != nil {
-		http.Error(w, "not available", liveStatus(err, 0))
+		h.unavailable(w, v, err)
 		return
 	}
 	w.Header().Set("Live-Id", f.version)
@@ -115,7 +121,7 @@ func (h *Handler) stream(w http.ResponseWriter, v *visit) error {
 	defer watch.Close()
 	f, err := h.fragment(v)
 	if err != nil {
-		http.Error(w, "not available", liveStatus(err, 0))
+		h.unavailable(w, v, err)
 		return nil
 	}
 	head := w.Header()

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +136,20 @@ func TestInboxLives(t *testing.T) {
 	}
 }
 
+// With more waiting than the page shows, the most urgent is on it, however old, and the rest is counted.
+func TestFullInbox(t *testing.T) {
+	w := newWorld(t, false)
+	life := func(d time.Duration) func(*approvals.Ask) { return func(a *approvals.Ask) { a.Life = d } }
+	urgent := w.ask("ann", payment, life(2*time.Minute))
+	for range maxWaiting + 2 {
+		w.ask("ann", payment, life(5*time.Minute))
+	}
+	p := w.signedIn("ann").get("/").want(http.StatusOK, "and 3 more", "(103) Approval requests")
+	if !strings.Contains(p.body, string(urgent.ID)) {
+		t.Error("the most urgent is missing")
+	}
+}
+
 func TestStreamEndsWithTheSession(t *testing.T) {
 	w := newWorld(t, false)
 	b := w.signedIn("ann")
@@ -177,6 +192,39 @@ func TestCloseEndsStreams(t *testing.T) {
 	}
 	if p := b.get(at); p.status != http.StatusTooManyRequests {
 		t.Errorf("after Close: %d", p.status)
+	}
+}
+
+// No stream is let in once Close has seen the last one go.
+func TestNobodyEntersAfterClose(t *testing.T) {
+	for range 2000 {
+		s := streams{open: map[string]int{}, done: &sync.WaitGroup{}}
+		var closed atomic.Bool
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				leave := s.enter("k")
+				if leave == nil {
+					return
+				}
+				if closed.Load() {
+					t.Error("a stream is open after close")
+				}
+				leave()
+			})
+		}
+		all.Go(func() { s.close(); closed.Store(true) })
+		all.Wait()
+	}
+}
+
+func TestLiveErrorsAreLogged(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.signedIn("ann")
+	check(t, w.store.Close())
+	b.get("/live?once=1").want(http.StatusServiceUnavailable)
+	if !strings.Contains(w.logged.String(), "page unavailable") {
+		t.Errorf("logged: %s", w.logged)
 	}
 }
 

@@ -125,6 +125,7 @@ var texts = map[string]phrase{
 	"inbox.tab":       {"(%d) Approval requests", "(%d) 승인 요청"},
 	"inbox.waiting":   {"Waiting for you", "기다리는 요청"},
 	"inbox.ended":     {"Recently ended", "최근에 끝난 요청"},
+	"inbox.more":      {"and %s more", "그 밖에 %s건이 더 있어요"},
 	"inbox.empty":     {"Nothing is waiting.", "기다리는 요청이 없어요."},
 	"inbox.emptyBody": {"New requests appear here by themselves.", "새 요청이 오면 여기에 바로 보여요."},
 	"state.approved":  {"Approved", "승인"},

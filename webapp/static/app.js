@@ -39,7 +39,7 @@ function tick() {
     timer.element.parentElement.parentElement.classList.toggle('soon', left <= 60);
     if (timers.length > 1 || !$('[data-stage]')) continue;
     for (const mark of [120, 30, 0]) {
-      if (left <= mark && timer.said > mark) announce(text['say-' + mark] || text['say' + mark]);
+      if (left <= mark && timer.said > mark) announce(text['say-' + mark]);
     }
     timer.said = left;
   }
