@@ -30,7 +30,7 @@ type reader struct {
 func (b *browserOf) stream(at, last string) *reader {
 	t := b.w.t
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second) // a silent stream fails and does not hang
 	req, err := http.NewRequestWithContext(ctx, "GET", b.w.server.URL+at, nil)
 	check(t, err)
 	if last != "" {
@@ -141,6 +141,7 @@ func TestFullInbox(t *testing.T) {
 	w := newWorld(t, false)
 	life := func(d time.Duration) func(*approvals.Ask) { return func(a *approvals.Ask) { a.Life = d } }
 	urgent := w.ask("ann", payment, life(2*time.Minute))
+	w.advance(time.Second)
 	for range maxWaiting + 2 {
 		w.ask("ann", payment, life(5*time.Minute))
 	}
