@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -53,25 +53,31 @@ type outboxLine struct {
 // maxPhoneMessages is how many messages a simulated phone keeps.
 const maxPhoneMessages = 200
 
-// newPhone shows what the file says was sent before.
+// newPhone shows what the file says was sent before. A kill may have torn its last line, which then was never on the
+// screen and must not run into the next one.
 func newPhone(outbox string, now func() time.Time) (*phone, error) {
 	p := &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}}
-	f, err := os.Open(outbox)
+	text, err := os.ReadFile(outbox)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("phone: %w", err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var line outboxLine
-		if json.Unmarshal(lines.Bytes(), &line) == nil { // a torn last line was never on the screen
-			p.show(line.Person, line.phoneMessage)
+	if whole := bytes.LastIndexByte(text, '\n') + 1; whole < len(text) {
+		text = text[:whole]
+		if err := os.Truncate(outbox, int64(whole)); err != nil {
+			return nil, fmt.Errorf("phone: %w", err)
 		}
 	}
-	return p, lines.Err()
+	for raw := range bytes.Lines(text) {
+		var line outboxLine
+		if err := json.Unmarshal(raw, &line); err != nil {
+			return nil, fmt.Errorf("phone: read %s: %w", outboxFile, err)
+		}
+		p.show(line.Person, line.phoneMessage)
+	}
+	return p, nil
 }
 
 // Name is the channel's name in deliveries and addresses.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -46,6 +47,12 @@ func TestPhoneScreen(t *testing.T) {
 	if err := p.Retract(t.Context(), approvals.Address{Value: "ann"}, channels.Message{Tag: "1", Title: "closed"}); err != nil {
 		t.Fatal(err)
 	}
+	torn, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn.WriteString(`{"Person":"ann","Ti`) // killed in the middle of a write
+	torn.Close()
 	again, err := newPhone(path, time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -58,5 +65,9 @@ func TestPhoneScreen(t *testing.T) {
 		if fmt.Sprint(titles) != "[closed another]" || len(phone.of("bob")) != 1 {
 			t.Errorf("%s: ann sees %v, bob %d", name, titles, len(phone.of("bob")))
 		}
+	}
+	send("ann", "3", "after the torn line")
+	if last, err := newPhone(path, time.Now); err != nil || len(last.of("ann")) != 3 {
+		t.Errorf("after a torn line: %v", err)
 	}
 }
