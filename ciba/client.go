@@ -18,11 +18,13 @@ const GrantCIBA = "urn:openid:params:grant-type:ciba"
 
 // Client authentication methods that we offer (OpenID Connect Core section 9).
 const (
-	SecretBasic = "client_secret_basic"
-	SecretPost  = "client_secret_post"
+	SecretBasic   = "client_secret_basic"
+	SecretPost    = "client_secret_post"
+	PrivateKeyJWT = "private_key_jwt"
 )
 
-var authMethods = []string{SecretBasic, SecretPost}
+// authMethods is what is on: it is advertised, and nothing else can be registered.
+var authMethods = []string{SecretBasic, SecretPost, PrivateKeyJWT}
 
 // MinSecret is the least length of a secret that is given by hand outside dev mode.
 const MinSecret = 22
@@ -39,6 +41,14 @@ type Client struct {
 	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
 	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
 	PollHold     *int     `json:"poll_hold_seconds,omitempty"` // for polls without Prefer; absent: our default
+
+	JWKS          json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI       string          `json:"jwks_uri,omitempty"`
+	AssertionAlg  string          `json:"token_endpoint_auth_signing_alg,omitempty"` // absent: any that we advertise
+	Audience      string          `json:"assertion_audience,omitempty"`              // strict or compat
+	AssertionLife int             `json:"assertion_lifetime_seconds,omitempty"`      // absent: 300
+
+	keys []clientKey // of JWKS
 }
 
 // Secret is the keyed hash of a client secret.
@@ -83,6 +93,9 @@ func SetSecret(a *approvals.Agent, root *keys.Root, secret string, oldUntil time
 	c, err := ClientOf(a)
 	if err != nil {
 		return err
+	}
+	if c.AuthMethod == PrivateKeyJWT {
+		return &approvals.FieldError{Field: "client_secret", Rule: "must be absent with private_key_jwt"}
 	}
 	if err := checkSecret(secret); err != nil {
 		return err
@@ -137,13 +150,20 @@ type Metadata struct {
 	Audiences    []string `json:"allowed_audiences"`
 	PollHold     *int     `json:"poll_hold_seconds"`
 	BindingCode  string   `json:"binding_code"`
+
+	JWKS              json.RawMessage `json:"jwks"`
+	JWKSURI           string          `json:"jwks_uri"`
+	AssertionAlg      string          `json:"token_endpoint_auth_signing_alg"`
+	AssertionAudience string          `json:"assertion_audience"`         // ours: strict or compat
+	AssertionLife     int             `json:"assertion_lifetime_seconds"` // ours
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
-// given gets our default: client_secret_post, the CIBA grant, poll mode, ES256.
+// given gets our default: client_secret_post, the CIBA grant, poll mode, ES256, assertions addressed to the issuer or an
+// endpoint.
 func ParseMetadata(raw []byte, types approvals.Types) (Metadata, error) {
 	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: "poll", IDTokenAlg: "ES256",
-		BindingCode: "compare"}
+		BindingCode: "compare", AssertionAudience: audienceCompat}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("read client metadata: %w", err)
 	}
@@ -159,7 +179,7 @@ func (m Metadata) validate(types approvals.Types) error {
 		field, rule string
 	}{
 		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method",
-			"must be client_secret_basic or client_secret_post"},
+			"must be private_key_jwt, client_secret_basic or client_secret_post"},
 		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
 		{!m.UserCode, "backchannel_user_code_parameter", "must be false"},
 		{m.RequestAlg == "", "backchannel_authentication_request_signing_alg",
@@ -182,15 +202,21 @@ func (m Metadata) validate(types approvals.Types) error {
 			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
-	return nil
+	if err := m.checkKeys(); err != nil {
+		return err
+	}
+	return m.checkAssertions()
 }
+
+// UsesSecret reports whether the client authenticates with a secret.
+func (m Metadata) UsesSecret() bool { return m.AuthMethod == SecretBasic || m.AuthMethod == SecretPost }
 
 func badAudience(s string) bool {
 	return s == "" || len(s) > 512 || strings.ContainsFunc(s, invisible)
 }
 
-// Agent makes the record of a client. A client_secret is kept as its keyed hash; without one the caller uses
-// [SetSecret].
+// Agent makes the record of a client. A client_secret is kept as its keyed hash; without one the caller of a client that
+// [Metadata.UsesSecret] calls [SetSecret].
 func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error) {
 	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Types: m.Types,
 		Scopes: scopeTokens(m.Scope), Audiences: m.Audiences, CreatedAt: now}
@@ -198,7 +224,8 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		return nil, err
 	}
 	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode,
-		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold}
+		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
+		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

@@ -2,8 +2,15 @@ package ciba
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,23 +29,51 @@ type caller struct {
 
 // proof is what a client offers to show who it is.
 type proof struct {
-	method string
-	id     string
-	secret string
-	raw    string // the secret without percent-decoding, for clients that do not encode
+	method    string
+	id        string
+	secret    string
+	raw       string  // the secret without percent-decoding, for clients that do not encode
+	assertion *signed // instead of a secret
 }
 
 // clients authenticates, keeping what it parsed for as long as the directory keeps the record it parsed.
 type clients struct {
 	directory *approvals.Directory
 	root      *keys.Root
+	replay    *Replay
+	remote    *remoteKeys
+	issuer    string
+	endpoints []string
 	nobody    *Client // stands in for clients that do not exist, so that they cost the same
 	parsed    sync.Map
 }
 
-func newClients(directory *approvals.Directory, root *keys.Root) *clients {
-	return &clients{directory: directory, root: root,
-		nobody: &Client{Secrets: []Secret{{MAC: root.MAC(keys.LabelClient, "", NewSecret())}}}}
+func newClients(p Parts) (*clients, error) {
+	own, err := nobodysKeys()
+	if err != nil {
+		return nil, err
+	}
+	return &clients{directory: p.Directory, root: p.Root, replay: p.Replay, issuer: p.Issuer,
+		endpoints: endpointsOf(p.Issuer), remote: &remoteKeys{http: p.Fetch, now: p.Now},
+		nobody: &Client{Secrets: []Secret{{MAC: p.Root.MAC(keys.LabelClient, "", NewSecret())}}, keys: own}}, nil
+}
+
+// nobodysKeys makes one key of each kind. Nobody knows their private halves; the RSA one never had any.
+func nobodysKeys() ([]clientKey, error) {
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make key: %w", err)
+	}
+	edwards, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make key: %w", err)
+	}
+	modulus := make([]byte, 256)
+	rand.Read(modulus)
+	modulus[0] |= 0x80
+	modulus[255] |= 1
+	return []clientKey{{public: &curve.PublicKey}, {public: edwards},
+		{public: &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: 65537}}}, nil
 }
 
 // authenticate decides who calls. Unknown, disabled, wrong secret and wrong method take the same path to the same bytes
@@ -59,14 +94,28 @@ func (cs *clients) authenticate(ctx context.Context, header http.Header, form *p
 	if err != nil {
 		return nil, err
 	}
-	good := client.matches(cs.root, offered.id, offered.secret, now)
-	if offered.raw != offered.secret {
-		good = client.matches(cs.root, offered.id, offered.raw, now) || good
-	}
+	good := cs.proves(ctx, client, offered, now)
 	if !good || agent == nil || agent.Disabled || client.AuthMethod != offered.method {
 		return nil, refusal
 	}
+	if offered.assertion != nil {
+		if err := cs.spend(offered, refusal, now); err != nil {
+			return nil, err
+		}
+	}
 	return &caller{agent, client}, nil
+}
+
+// proves reports whether the credential is the client's own. Nobody's is judged like anybody's.
+func (cs *clients) proves(ctx context.Context, c *Client, offered *proof, now time.Time) bool {
+	if offered.assertion != nil {
+		return cs.asserts(ctx, c, offered, now)
+	}
+	good := c.matches(cs.root, offered.id, offered.secret, now)
+	if offered.raw != offered.secret {
+		good = c.matches(cs.root, offered.id, offered.raw, now) || good
+	}
+	return good
 }
 
 // offer finds the one mechanism that a request uses; two at once are malformed (REQ-048), none is nil. The query is
@@ -79,7 +128,9 @@ func offer(header http.Header, form *params) (*proof, error) {
 		return nil, badRequest("More than one client authentication was used.")
 	case form.count("client_id") > 1, form.count("client_assertion_type") > 1:
 		return nil, errTwice
-	case mechanisms == 0, form.get("client_assertion") != "", form.get("client_assertion_type") != "":
+	case form.get("client_assertion") != "":
+		return offerAssertion(form), nil
+	case mechanisms == 0, form.get("client_assertion_type") != "":
 		return nil, nil
 	case len(lines) == 0:
 		secret := form.get("client_secret")
@@ -156,6 +207,11 @@ func (cs *clients) read(a *approvals.Agent) (*Client, error) {
 	}
 	if len(c.Secrets) == 0 {
 		c.Secrets = slices.Clone(cs.nobody.Secrets)
+	}
+	if c.JWKS != nil {
+		if c.keys, err = readKeySet(c.JWKS); err != nil {
+			return nil, fmt.Errorf("read client %s: jwks %w", a.ID, err)
+		}
 	}
 	cs.parsed.Store(a.ID, parsedClient{a, c})
 	return c, nil

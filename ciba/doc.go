@@ -13,6 +13,10 @@
 //	one answer, one log line, limits               handler.go
 //	forms and JSON bodies                          params.go
 //	client_secret_basic, client_secret_post        clientauth.go
+//	private_key_jwt                                assertion.go    RFC 7523 3
+//	which assertions have been used                replay.go
+//	keys of clients, jwks_uri                      clientkeys.go   RFC 7517
+//	what others have signed                        jws.go          RFC 7515, 7519
 //	what a client is registered with               client.go       RFC 7591 2
 //	whom a login_hint means                        hint.go         CIBA 7.1; RFC 9493
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
@@ -25,6 +29,6 @@
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //
 // It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (signed request objects, ping
-// and push, client assertions) is neither advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
+// and push) is neither advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
 // list that the tests are named after.
 package ciba

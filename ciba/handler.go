@@ -16,7 +16,7 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, ACRs and Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, ACRs, Fetch and Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
@@ -29,6 +29,8 @@ type Parts struct {
 	Hub       *approvals.Hub
 	Root      *keys.Root
 	Keyring   *Keyring
+	Replay    *Replay
+	Fetch     *http.Client // for a client's jwks_uri; nil: such clients cannot prove anything
 	Now       func() time.Time
 	Log       *slog.Logger
 	Fresh     time.Duration // as in [approvals.NewDirectory]: held polls look again this often
@@ -54,7 +56,11 @@ func New(p Parts) (*Handler, error) {
 	if p.DefaultAudience == "" {
 		return nil, errors.New("ciba: a default audience is required")
 	}
-	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: newClients(p.Directory, p.Root), pace: newPace(),
+	known, err := newClients(p)
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(),
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	document, err := h.discovery()

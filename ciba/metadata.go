@@ -26,6 +26,7 @@ type discovery struct {
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	SubjectTypes        []string `json:"subject_types_supported"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	Scopes              []string `json:"scopes_supported"`
@@ -51,6 +52,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		GrantTypes:    []string{GrantCIBA},
 		DeliveryModes: []string{"poll"},
 		AuthMethods:   authMethods,
+		AuthAlgs:      assertionAlgs,
 		SubjectTypes:  []string{"public"},
 		IDTokenAlgs:   []string{string(jose.ES256)},
 		Scopes:        commonScopes,

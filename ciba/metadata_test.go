@@ -31,24 +31,25 @@ func TestDiscovery(t *testing.T) {
 	want := map[string]any{
 		"issuer":                              testIssuer,                   // REQ-002
 		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
-		"backchannel_token_delivery_modes_supported": list("poll"),                                               // REQ-004
-		"grant_types_supported":                      list(GrantCIBA),                                            // REQ-005
-		"backchannel_user_code_parameter_supported":  false,                                                      // REQ-007
-		"token_endpoint_auth_methods_supported":      list("client_secret_basic", "client_secret_post"),          // REQ-008
-		"authorization_details_types_supported":      list("document_access", "payment_initiation", "tool_call"), // REQ-011
-		"jwks_uri":                                   testIssuer + "/.well-known/jwks.json",                      // REQ-012
-		"id_token_signing_alg_values_supported":      list("ES256"),                                              // REQ-013
-		"response_types_supported":                   list(),                                                     // REQ-014
-		"acr_values_supported":                       list("urn:assent:acr:session"),                             // REQ-016
-		"token_endpoint":                             testIssuer + "/token",
-		"assent_status_endpoint":                     testIssuer + "/requests/status",
-		"assent_cancel_endpoint":                     testIssuer + "/requests/cancel",
-		"subject_types_supported":                    list("public"),
-		"scopes_supported":                           list("openid", "profile", "email"),
-		"claims_supported":                           list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
-		"claims_parameter_supported":                 false,
-		"request_parameter_supported":                false,
-		"request_uri_parameter_supported":            false,
+		"backchannel_token_delivery_modes_supported":       list("poll"),                                                         // REQ-004
+		"grant_types_supported":                            list(GrantCIBA),                                                      // REQ-005
+		"backchannel_user_code_parameter_supported":        false,                                                                // REQ-007
+		"token_endpoint_auth_methods_supported":            list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
+		"token_endpoint_auth_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-062
+		"authorization_details_types_supported":            list("document_access", "payment_initiation", "tool_call"),           // REQ-011
+		"jwks_uri":                                         testIssuer + "/.well-known/jwks.json",                                // REQ-012
+		"id_token_signing_alg_values_supported":            list("ES256"),                                                        // REQ-013
+		"response_types_supported":                         list(),                                                               // REQ-014
+		"acr_values_supported":                             list("urn:assent:acr:session"),                                       // REQ-016
+		"token_endpoint":                                   testIssuer + "/token",
+		"assent_status_endpoint":                           testIssuer + "/requests/status",
+		"assent_cancel_endpoint":                           testIssuer + "/requests/cancel",
+		"subject_types_supported":                          list("public"),
+		"scopes_supported":                                 list("openid", "profile", "email"),
+		"claims_supported":                                 list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
+		"claims_parameter_supported":                       false,
+		"request_parameter_supported":                      false,
+		"request_uri_parameter_supported":                  false,
 	}
 	if diff := cmp.Diff(want, a.json); diff != "" { // what is not listed here must not be advertised
 		t.Errorf("document (-want +got):\n%s", diff)
@@ -122,4 +123,47 @@ func TestNewRefuses(t *testing.T) {
 			t.Error("it was accepted")
 		}
 	}
+}
+
+// TestAdvertisedMethods is REQ-008 and 050: what is advertised works at every endpoint, and what is not does nowhere.
+func TestAdvertisedMethods(t *testing.T) {
+	s := newService(t)
+	s.addKeyed(t)
+	document := s.get("/.well-known/openid-configuration")
+	signed := func(alg string) func(form) (form, []string) {
+		return func(f form) (form, []string) {
+			return asserted(f, jws(t, alg, alg, nil, assertionClaims("keyed"))), nil
+		}
+	}
+	bare := func(f form) form { return f.with("client_id", "", "client_secret", "") }
+	uses := map[string]func(form) (form, []string){
+		"client_secret_post": func(f form) (form, []string) { return f, nil },
+		"client_secret_basic": func(f form) (form, []string) {
+			return bare(f), []string{"Authorization", header("basic", url.QueryEscape(basicSecret))}
+		},
+		"private_key_jwt": signed("ES256"),
+	}
+	try := func(what string, use func(form) (form, []string), works bool) {
+		t.Helper()
+		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} {
+			f, headers := use(bc("grant_type", GrantCIBA, "auth_req_id", "x"))
+			if a := s.post(path, f, headers...); (a.code() != "invalid_client") != works {
+				t.Errorf("%s at %s: %d %s", what, path, a.status, a.raw)
+			}
+		}
+	}
+	for _, method := range document.json["token_endpoint_auth_methods_supported"].([]any) {
+		use, known := uses[method.(string)]
+		if !known {
+			t.Fatalf("%s is advertised, and no test uses it", method)
+		}
+		try(method.(string), use, true)
+	}
+	for _, alg := range document.json["token_endpoint_auth_signing_alg_values_supported"].([]any) {
+		try(alg.(string), signed(alg.(string)), true)
+	}
+	try("RS256", func(f form) (form, []string) {
+		return asserted(f, jws(t, "PS256", "RS256", nil, assertionClaims("keyed"))), nil
+	}, false)
+	try("none", func(f form) (form, []string) { return f.with("client_secret", ""), nil }, false)
 }

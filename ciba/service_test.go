@@ -67,8 +67,12 @@ func newServiceOn(t testing.TB, st *bolt.Store, options ...option) *service {
 		Hash: func(s string) []byte { return root.MAC(keys.LabelHandle, s) }, Now: time.Now, Log: log})
 	ring, err := NewKeyring(ctx, st, root, hub, 0, time.Now, log)
 	must(t, err)
+	replay, err := OpenReplay(filepath.Join(t.TempDir(), "replay.log"), "boot", time.Now())
+	must(t, err)
+	t.Cleanup(func() { must(t, replay.Close()) })
 	parts := Parts{Issuer: testIssuer, DefaultAudience: "https://api.example", ACRs: []string{"urn:assent:acr:session"},
-		Desk: desk, Directory: directory, Records: st, Hub: hub, Root: root, Keyring: ring, Now: time.Now, Log: log}
+		Desk: desk, Directory: directory, Records: st, Hub: hub, Root: root, Keyring: ring, Replay: replay,
+		Now: time.Now, Log: log}
 	for _, o := range options {
 		o(&parts)
 	}

@@ -173,7 +173,7 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 		m.ClientID = ciba.NewClientID()
 	}
 	made := madeAgent{ClientID: m.ClientID}
-	if m.ClientSecret == "" {
+	if m.ClientSecret == "" && m.UsesSecret() {
 		made.ClientSecret = ciba.NewSecret()
 		m.ClientSecret = made.ClientSecret
 	}

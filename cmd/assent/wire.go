@@ -38,6 +38,7 @@ type service struct {
 	dir        *approvals.Directory
 	desk       *approvals.Desk
 	keyring    *ciba.Keyring
+	replay     *ciba.Replay
 	agents     *ciba.Handler
 	pages      *webapp.Handler
 	dispatcher *channels.Dispatcher
@@ -160,8 +161,11 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if s.keyring, err = ciba.NewKeyring(ctx, s.store, s.root, s.hub, 0, s.clock.Now, s.log); err != nil {
 		return err
 	}
+	if s.replay, err = ciba.OpenReplay(filepath.Join(s.cfg.Data, "replay.log"), bootID(), s.clock.Now()); err != nil {
+		return err
+	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(),
-		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring,
+		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
 		Now: s.clock.Now, Log: s.log})
 	if err != nil {
 		return err
@@ -174,6 +178,12 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.metrics = newMetrics(s)
 	return nil
+}
+
+// bootID is different after each start of the machine; "" where that cannot be told.
+func bootID() string {
+	raw, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // only Linux has it
+	return strings.TrimSpace(string(raw))
 }
 
 // reachable lists the acr values that an approval here can have (REQ-016).
@@ -211,6 +221,9 @@ func (s *service) close() error {
 	var errs []error
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close())
+	}
+	if s.replay != nil {
+		errs = append(errs, s.replay.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
