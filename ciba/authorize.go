@@ -26,6 +26,9 @@ type asking struct {
 	ask  approvals.Ask
 	once *once  // what an Idempotency-Key means, or nil
 	kept []byte // the answer to an earlier request with that key
+
+	jti      string // of the request object, if there is one
+	jtiUntil time.Time
 }
 
 // authorize answers CIBA section 7: the request is durable before the answer leaves, and no message to the person is
@@ -49,7 +52,7 @@ func (a *asking) read() error {
 		(*asking).authenticate, // who asks
 		(*asking).mayAsk,       // registered for the CIBA grant
 		(*asking).noneTwice,    // duplicate parameters
-		(*asking).noRequest,    // request object: not accepted
+		(*asking).readRequest,  // request object, nothing outside it
 		(*asking).required,     // required parameters, one hint
 		(*asking).readScope,    //
 		(*asking).readAudience, // resource
@@ -58,6 +61,7 @@ func (a *asking) read() error {
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
 		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
+		(*asking).unused,       // jti of the request object
 		(*asking).findPerson,   // whom the hint means
 	} {
 		if err := step(a); err != nil || a.kept != nil {
@@ -89,16 +93,6 @@ func (a *asking) noneTwice() error { return a.form.noneTwice() }
 func (p *params) noneTwice() error {
 	if p.twice {
 		return errTwice
-	}
-	return nil
-}
-
-func (a *asking) noRequest() error {
-	switch {
-	case a.form.get("request") != "":
-		return badRequest("Signed request objects are not accepted.")
-	case a.form.get("request_uri") != "":
-		return badRequest("The request_uri parameter is not accepted.")
 	}
 	return nil
 }
@@ -164,19 +158,37 @@ func (a *asking) open() ([]byte, error) {
 		a.id = r.ID
 		life := int(r.ExpiresAt.Sub(r.CreatedAt) / time.Second)
 		body, err = json.Marshal(acknowledgement{string(r.ID) + "." + secret, life, interval})
-		if err != nil || a.once == nil {
+		if err != nil {
 			return nil, err
 		}
-		return []approvals.Write{a.once.put(body, a.at.Add(askedLifetime))}, nil
+		writes = a.burn()
+		if a.once != nil {
+			writes = append(writes, a.once.put(body, a.at.Add(askedLifetime)))
+		}
+		return writes, nil
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
 	switch {
-	case errors.Is(err, approvals.ErrConflict) && a.once != nil:
-		return a.once.find(a.r.Context()) // of the one that was faster
+	case errors.Is(err, approvals.ErrConflict):
+		return a.overtaken(err)
 	case errors.Is(err, approvals.ErrNotEligible):
 		return nil, errUnknownUser // disabled since the hint was looked up
 	case err != nil:
 		return nil, err
 	}
 	return body, nil
+}
+
+// overtaken answers when another request took the Idempotency-Key or the request object a moment ago.
+func (a *asking) overtaken(conflict error) ([]byte, error) {
+	if a.once != nil {
+		body, err := a.once.find(a.r.Context())
+		if !errors.Is(err, approvals.ErrNotFound) {
+			return body, err
+		}
+	}
+	if err := a.unused(); err != nil {
+		return nil, err
+	}
+	return nil, conflict
 }

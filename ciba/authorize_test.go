@@ -45,7 +45,7 @@ func TestOrder(t *testing.T) {
 		{"client authentication", func(sh *shot) { sh.set("client_secret", "wrong") }, "invalid_client", "authentication"},
 		{"permission", func(sh *shot) { sh.set("client_id", "web") }, "unauthorized_client", "CIBA"},
 		{"duplicates", func(sh *shot) { sh.extra += "&y=1&y=1" }, "invalid_request", "more than once"},
-		{"request object", func(sh *shot) { sh.set("request", "e30.e30.e30") }, "invalid_request", "request objects"},
+		{"request object", func(sh *shot) { sh.set("request", "e30.e30.e30") }, "invalid_request", "request object"},
 		{"hint count", func(sh *shot) { sh.set("id_token_hint", "e30.e30.e30") }, "invalid_request", "one hint"},
 		{"scope", func(sh *shot) { sh.set("scope", "openid nope") }, "invalid_scope", "unknown"},
 		{"resource", func(sh *shot) { sh.set("resource", "https://nobody.example") }, "invalid_target", "resource"},

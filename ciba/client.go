@@ -48,6 +48,8 @@ type Client struct {
 	Audience      string          `json:"assertion_audience,omitempty"`              // strict or compat
 	AssertionLife int             `json:"assertion_lifetime_seconds,omitempty"`      // absent: 300
 
+	RequestAlg string `json:"backchannel_authentication_request_signing_alg,omitempty"`
+
 	keys []clientKey // of JWKS
 }
 
@@ -182,8 +184,6 @@ func (m Metadata) validate(types approvals.Types) error {
 			"must be private_key_jwt, client_secret_basic or client_secret_post"},
 		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
 		{!m.UserCode, "backchannel_user_code_parameter", "must be false"},
-		{m.RequestAlg == "", "backchannel_authentication_request_signing_alg",
-			"must be absent: signed requests are not accepted"},
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
 		{m.BindingCode == "compare", "binding_code", "must be compare"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
@@ -203,6 +203,9 @@ func (m Metadata) validate(types approvals.Types) error {
 		}
 	}
 	if err := m.checkKeys(); err != nil {
+		return err
+	}
+	if err := m.checkRequestAlg(); err != nil {
 		return err
 	}
 	return m.checkAssertions()
@@ -225,7 +228,8 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 	}
 	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode,
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
-		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife}
+		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
+		RequestAlg: m.RequestAlg}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

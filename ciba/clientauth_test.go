@@ -188,7 +188,10 @@ func TestMetadataRules(t *testing.T) {
 		`{"assertion_lifetime_seconds":301,"assertion_audience":"strict"}`:            "assertion_lifetime_seconds",
 		`{"backchannel_token_delivery_mode":"push"}`:                                  "backchannel_token_delivery_mode",
 		`{"backchannel_user_code_parameter":true}`:                                    "backchannel_user_code_parameter",
-		`{"backchannel_authentication_request_signing_alg":"ES256"}`:                  "backchannel_authentication_request_signing_alg",
+		`{"backchannel_authentication_request_signing_alg":"ES256"}`:                  "backchannel_authentication_request_signing_alg", // REQ-028
+		`{"backchannel_authentication_request_signing_alg":"none"}`:                   "backchannel_authentication_request_signing_alg", // REQ-026
+		`{"backchannel_authentication_request_signing_alg":"HS256"}`:                  "backchannel_authentication_request_signing_alg",
+		`{"backchannel_authentication_request_signing_alg":"RS256"}`:                  "backchannel_authentication_request_signing_alg",
 		`{"id_token_signed_response_alg":"RS256"}`:                                    "id_token_signed_response_alg",
 		`{"poll_hold_seconds":26}`:                                                    "poll_hold_seconds",
 		`{"poll_hold_seconds":-1}`:                                                    "poll_hold_seconds",

@@ -15,6 +15,7 @@
 //	client_secret_basic, client_secret_post        clientauth.go
 //	private_key_jwt                                assertion.go    RFC 7523 3
 //	which assertions have been used                replay.go
+//	signed requests                                requestobject.go  CIBA 7.1.1
 //	keys of clients, jwks_uri                      clientkeys.go   RFC 7517
 //	what others have signed                        jws.go          RFC 7515, 7519
 //	what a client is registered with               client.go       RFC 7591 2
@@ -28,7 +29,7 @@
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //
-// It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (signed request objects, ping
-// and push) is neither advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
+// It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (ping and push) is neither
+// advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
 // list that the tests are named after.
 package ciba

@@ -24,6 +24,7 @@ type discovery struct {
 	ResponseTypes       []string `json:"response_types_supported"` // none: there is no browser grant (REQ-014)
 	GrantTypes          []string `json:"grant_types_supported"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
+	RequestAlgs         []string `json:"backchannel_authentication_request_signing_alg_values_supported"`
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
@@ -51,6 +52,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		ResponseTypes: []string{},
 		GrantTypes:    []string{GrantCIBA},
 		DeliveryModes: []string{"poll"},
+		RequestAlgs:   requestAlgs,
 		AuthMethods:   authMethods,
 		AuthAlgs:      assertionAlgs,
 		SubjectTypes:  []string{"public"},

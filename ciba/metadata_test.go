@@ -31,25 +31,26 @@ func TestDiscovery(t *testing.T) {
 	want := map[string]any{
 		"issuer":                              testIssuer,                   // REQ-002
 		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
-		"backchannel_token_delivery_modes_supported":       list("poll"),                                                         // REQ-004
-		"grant_types_supported":                            list(GrantCIBA),                                                      // REQ-005
-		"backchannel_user_code_parameter_supported":        false,                                                                // REQ-007
-		"token_endpoint_auth_methods_supported":            list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
-		"token_endpoint_auth_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-062
-		"authorization_details_types_supported":            list("document_access", "payment_initiation", "tool_call"),           // REQ-011
-		"jwks_uri":                                         testIssuer + "/.well-known/jwks.json",                                // REQ-012
-		"id_token_signing_alg_values_supported":            list("ES256"),                                                        // REQ-013
-		"response_types_supported":                         list(),                                                               // REQ-014
-		"acr_values_supported":                             list("urn:assent:acr:session"),                                       // REQ-016
-		"token_endpoint":                                   testIssuer + "/token",
-		"assent_status_endpoint":                           testIssuer + "/requests/status",
-		"assent_cancel_endpoint":                           testIssuer + "/requests/cancel",
-		"subject_types_supported":                          list("public"),
-		"scopes_supported":                                 list("openid", "profile", "email"),
-		"claims_supported":                                 list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
-		"claims_parameter_supported":                       false,
-		"request_parameter_supported":                      false,
-		"request_uri_parameter_supported":                  false,
+		"backchannel_token_delivery_modes_supported":                      list("poll"),                                                         // REQ-004
+		"grant_types_supported":                                           list(GrantCIBA),                                                      // REQ-005
+		"backchannel_user_code_parameter_supported":                       false,                                                                // REQ-007
+		"token_endpoint_auth_methods_supported":                           list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
+		"backchannel_authentication_request_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-006
+		"token_endpoint_auth_signing_alg_values_supported":                list("PS256", "ES256", "EdDSA"),                                      // REQ-062
+		"authorization_details_types_supported":                           list("document_access", "payment_initiation", "tool_call"),           // REQ-011
+		"jwks_uri":                                                        testIssuer + "/.well-known/jwks.json",                                // REQ-012
+		"id_token_signing_alg_values_supported":                           list("ES256"),                                                        // REQ-013
+		"response_types_supported":                                        list(),                                                               // REQ-014
+		"acr_values_supported":                                            list("urn:assent:acr:session"),                                       // REQ-016
+		"token_endpoint":                                                  testIssuer + "/token",
+		"assent_status_endpoint":                                          testIssuer + "/requests/status",
+		"assent_cancel_endpoint":                                          testIssuer + "/requests/cancel",
+		"subject_types_supported":                                         list("public"),
+		"scopes_supported":                                                list("openid", "profile", "email"),
+		"claims_supported":                                                list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
+		"claims_parameter_supported":                                      false,
+		"request_parameter_supported":                                     false,
+		"request_uri_parameter_supported":                                 false,
 	}
 	if diff := cmp.Diff(want, a.json); diff != "" { // what is not listed here must not be advertised
 		t.Errorf("document (-want +got):\n%s", diff)

@@ -17,7 +17,7 @@ const (
 	maxBody    = 64 << 10
 	usualBody  = 2 << 10 // that much room is made before the first byte
 	maxValue   = 16 << 10
-	maxRequest = 32 << 10 // a signed request object, refused later, but not for its size
+	maxRequest = 32 << 10 // a signed request object
 	maxParams  = 64
 )
 
