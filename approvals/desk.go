@@ -74,6 +74,7 @@ type Ask struct {
 	Details  Details
 	Binding  string
 	ACR      []string
+	Level    Level         // at least this one is needed to approve; what the details demand may be more
 	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
 	Door     json.RawMessage
 
@@ -99,7 +100,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name,
 		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
 		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR,
-		Level:  min(d.Renderer.Types.level(a.Details, LevelSession), d.Ceiling),
+		Level:  min(max(d.Renderer.Types.level(a.Details, LevelSession), a.Level), d.Ceiling),
 		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
 		SecretHash: d.hash(secret), Door: a.Door,
 		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}

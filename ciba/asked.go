@@ -42,13 +42,14 @@ func validScope(text string) bool {
 }
 
 // askedScope is what may be granted of the scope parameter. offline_access is left out, which the answer shows, as long
-// as there are no refresh tokens; everything else that may not be had is refused, never dropped (REQ-088, 089).
-func askedScope(text string, agent *approvals.Agent) ([]string, error) {
+// as there are no refresh tokens; everything else that may not be had is refused, never dropped (REQ-088, 089). Clients
+// that want no ID token may leave openid out (pure).
+func askedScope(text string, agent *approvals.Agent, pure bool) ([]string, error) {
 	if !validScope(text) {
 		return nil, errScope
 	}
 	tokens := scopeTokens(text)
-	if !slices.Contains(tokens, "openid") {
+	if !pure && !slices.Contains(tokens, "openid") {
 		return nil, badRequest("The scope must contain openid.")
 	}
 	tokens = withoutOffline(tokens)

@@ -27,8 +27,7 @@ type asking struct {
 	once *once  // what an Idempotency-Key means, or nil
 	kept []byte // the answer to an earlier request with that key
 
-	jti      string // of the request object, if there is one
-	jtiUntil time.Time
+	burns []burn // what the request uses up
 }
 
 // authorize answers CIBA section 7: the request is durable before the answer leaves, and no message to the person is
@@ -54,6 +53,7 @@ func (a *asking) read() error {
 		(*asking).noneTwice,    // duplicate parameters
 		(*asking).readRequest,  // request object, nothing outside it
 		(*asking).required,     // required parameters, one hint
+		(*asking).readHint,     //
 		(*asking).readScope,    //
 		(*asking).readAudience, // resource
 		(*asking).readDetails,  // authorization_details
@@ -61,7 +61,7 @@ func (a *asking) read() error {
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
 		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
-		(*asking).unused,       // jti of the request object
+		(*asking).unused,       // jti of request object and login_hint_token
 		(*asking).findPerson,   // whom the hint means
 	} {
 		if err := step(a); err != nil || a.kept != nil {
@@ -104,16 +104,12 @@ func (a *asking) required() error {
 		return badRequest("The scope parameter is required.")
 	case hints != 1:
 		return badRequest("Exactly one hint is required.")
-	case a.form.get("login_hint") == "":
-		return badRequest("Only login_hint is accepted as a hint.")
 	}
-	var err error
-	a.hint, err = parseHint(a.form.get("login_hint"), a.h.Issuer)
-	return err
+	return nil
 }
 
 func (a *asking) readScope() (err error) {
-	a.ask.Scope, err = askedScope(a.form.get("scope"), a.agent)
+	a.ask.Scope, err = askedScope(a.form.get("scope"), a.agent, a.client.PureOAuth)
 	return err
 }
 
@@ -135,9 +131,22 @@ func (a *asking) readLife() (err error) {
 	return err
 }
 
+// readACR asks for the first level in the agent's list that can be reached here; who can reach one also reaches those
+// below it (REQ-129). A client may insist that there is one (REQ-131).
 func (a *asking) readACR() (err error) {
-	a.ask.ACR, err = askedACR(a.form.get("acr_values"))
-	return err
+	if a.ask.ACR, err = askedACR(a.form.get("acr_values")); err != nil {
+		return err
+	}
+	for _, acr := range a.ask.ACR {
+		if level := approvals.LevelOf(acr); level > approvals.LevelNone && level <= a.h.reach {
+			a.ask.Level = level
+			return nil
+		}
+	}
+	if a.client.EnforceACR && len(a.ask.ACR) > 0 {
+		return errNoACR
+	}
+	return nil
 }
 
 func (a *asking) readBinding() (err error) {
@@ -161,7 +170,7 @@ func (a *asking) open() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		writes = a.burn()
+		writes = a.burnt()
 		if a.once != nil {
 			writes = append(writes, a.once.put(body, a.at.Add(askedLifetime)))
 		}

@@ -48,7 +48,10 @@ type Client struct {
 	Audience      string          `json:"assertion_audience,omitempty"`              // strict or compat
 	AssertionLife int             `json:"assertion_lifetime_seconds,omitempty"`      // absent: 300
 
-	RequestAlg string `json:"backchannel_authentication_request_signing_alg,omitempty"`
+	RequestAlg  string       `json:"backchannel_authentication_request_signing_alg,omitempty"`
+	HintIssuers []hintIssuer `json:"login_hint_token_issuers,omitempty"`
+	PureOAuth   bool         `json:"pure_oauth,omitempty"`  // openid may be left out (REQ-088)
+	EnforceACR  bool         `json:"acr_enforce,omitempty"` // acr_values out of reach are refused (REQ-131)
 
 	keys []clientKey // of JWKS
 }
@@ -158,6 +161,9 @@ type Metadata struct {
 	AssertionAlg      string          `json:"token_endpoint_auth_signing_alg"`
 	AssertionAudience string          `json:"assertion_audience"`         // ours: strict or compat
 	AssertionLife     int             `json:"assertion_lifetime_seconds"` // ours
+	HintIssuers       []hintIssuer    `json:"login_hint_token_issuers"`   // ours
+	PureOAuth         bool            `json:"pure_oauth"`                 // ours
+	EnforceACR        bool            `json:"acr_enforce"`                // ours
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
@@ -202,13 +208,12 @@ func (m Metadata) validate(types approvals.Types) error {
 			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
-	if err := m.checkKeys(); err != nil {
-		return err
+	for _, check := range []func() error{m.checkKeys, m.checkRequestAlg, m.checkHintIssuers, m.checkAssertions} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	if err := m.checkRequestAlg(); err != nil {
-		return err
-	}
-	return m.checkAssertions()
+	return nil
 }
 
 // UsesSecret reports whether the client authenticates with a secret.
@@ -229,7 +234,8 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode,
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
-		RequestAlg: m.RequestAlg}
+		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
+		PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

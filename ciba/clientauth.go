@@ -213,6 +213,14 @@ func (cs *clients) read(a *approvals.Agent) (*Client, error) {
 			return nil, fmt.Errorf("read client %s: jwks %w", a.ID, err)
 		}
 	}
+	for i := range c.HintIssuers {
+		if c.HintIssuers[i].JWKS == nil {
+			continue
+		}
+		if c.HintIssuers[i].keys, err = readKeySet(c.HintIssuers[i].JWKS); err != nil {
+			return nil, fmt.Errorf("read client %s: login_hint_token_issuers %w", a.ID, err)
+		}
+	}
 	cs.parsed.Store(a.ID, parsedClient{a, c})
 	return c, nil
 }

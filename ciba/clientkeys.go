@@ -123,11 +123,21 @@ func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clie
 	return found[:min(len(found), maxKeyTries)]
 }
 
-// remoteKeys keeps what the jwks_uri of clients say. There is one entry for each client that has one.
+// keysOfIssuer is keysOf for somebody who signs login_hint_tokens. All clients share what is fetched.
+func (cs *clients) keysOfIssuer(ctx context.Context, h hintIssuer, kid string) []clientKey {
+	found := pick(h.keys, kid)
+	if h.JWKSURI != "" {
+		found = cs.remote.find(ctx, "issuer "+h.JWKSURI, h.JWKSURI, kid)
+	}
+	return found[:min(len(found), maxKeyTries)]
+}
+
+// remoteKeys keeps what the jwks_uri of clients say. There is one entry for each client, or issuer of hints,
+// that has one.
 type remoteKeys struct {
 	http    *http.Client
 	now     func() time.Time
-	sources sync.Map // client_id → *keySource
+	sources sync.Map // client_id, or "issuer " and uri → *keySource
 }
 
 // keySource is one jwks_uri. Readers take no lock; one fetch happens at a time.
@@ -163,11 +173,12 @@ func (r *remoteKeys) find(ctx context.Context, id, uri, kid string) []clientKey 
 }
 
 func (r *remoteKeys) source(id, uri string) *keySource {
-	if v, ok := r.sources.Load(id); ok && v.(*keySource).uri == uri {
-		return v.(*keySource)
-	}
 	fresh := &keySource{uri: uri}
-	r.sources.Store(id, fresh)
+	v, _ := r.sources.LoadOrStore(id, fresh)
+	if s := v.(*keySource); s.uri == uri {
+		return s
+	}
+	r.sources.CompareAndSwap(id, v, fresh)
 	return fresh
 }
 

@@ -20,6 +20,7 @@
 //	what others have signed                        jws.go          RFC 7515, 7519
 //	what a client is registered with               client.go       RFC 7591 2
 //	whom a login_hint means                        hint.go         CIBA 7.1; RFC 9493
+//	id_token_hint, login_hint_token                hinttoken.go    CIBA 7.1, 14
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
 //	when an agent may poll again                   pace.go         CIBA 11
 //	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240
@@ -30,6 +31,5 @@
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //
 // It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (ping and push) is neither
-// advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement
-// list that the tests are named after.
+// advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement list that the tests are named after.
 package ciba

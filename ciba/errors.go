@@ -50,6 +50,7 @@ var (
 	errClientBasic  = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient, challenge: true}
 	errUnknownUser  = refuse("unknown_user_id", "The hint does not name one active person.")
 	errUnauthorized = refuse("unauthorized_client", "The client is not registered for the CIBA grant.")
+	errNoACR        = &fault{status: http.StatusForbidden, code: "access_denied", text: "None of the acr_values can be reached."}
 	errGrant        = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
 	errUsed         = refuse("invalid_grant", "The auth_req_id has been used.")
 	errPending      = refuse("authorization_pending", "The person has not answered yet.")

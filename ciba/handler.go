@@ -43,6 +43,7 @@ type Handler struct {
 	clients *clients
 	issuer  *issuer
 	pace    *pace
+	reach   approvals.Level // the highest of ACRs
 	closing chan struct{}
 	once    sync.Once
 }
@@ -63,6 +64,9 @@ func New(p Parts) (*Handler, error) {
 	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(),
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
+	for _, acr := range p.ACRs {
+		h.reach = max(h.reach, approvals.LevelOf(acr))
+	}
 	document, err := h.discovery()
 	if err != nil {
 		return nil, err

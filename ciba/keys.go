@@ -49,8 +49,17 @@ type storedKey struct {
 }
 
 type storedKeys struct {
-	V    int         `json:"v"`
-	Keys []storedKey `json:"keys"` // in the order in which they sign
+	V       int          `json:"v"`
+	Keys    []storedKey  `json:"keys"` // in the order in which they sign
+	Retired []retiredKey `json:"retired,omitempty"`
+}
+
+// retiredKey is the public half of a key that is not published any more: ID tokens that it signed are still good as
+// hints (REQ-112).
+type retiredKey struct {
+	KeyID  string    `json:"kid"`
+	Public []byte    `json:"public"` // PKIX
+	Until  time.Time `json:"until"`
 }
 
 // Keyring holds the keys that sign tokens. Signing takes no lock and parses nothing.
@@ -70,6 +79,7 @@ type Keyring struct {
 
 type keyState struct {
 	keys     []*signingKey
+	retired  []clientKey
 	revision uint64
 	read     time.Time
 	cached   storedKeys
@@ -139,7 +149,10 @@ func (k *Keyring) Rotate(ctx context.Context) (Rotation, error) {
 		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
 	}
 	state, at := k.set.Load(), k.now()
-	list := slices.DeleteFunc(slices.Clone(state.cached.Keys), func(s storedKey) bool { return s.gone(at) })
+	list, retired, err := state.retire(at)
+	if err != nil {
+		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
+	}
 	next, current := &list[len(list)-1], &list[len(list)-2]
 	if at.Before(current.SignsFrom) {
 		return Rotation{}, ErrRotating
@@ -154,10 +167,43 @@ func (k *Keyring) Rotate(ctx context.Context) (Rotation, error) {
 	if err != nil {
 		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
 	}
-	if err := k.write(ctx, storedKeys{Keys: append(list, successor)}, state.revision); err != nil {
+	if err := k.write(ctx, storedKeys{Keys: append(list, successor), Retired: retired}, state.revision); err != nil {
 		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
 	}
 	return done, nil
+}
+
+// retire parts the keys that are published from those that are kept for hints only. Their private halves go.
+func (state *keyState) retire(at time.Time) (list []storedKey, retired []retiredKey, err error) {
+	for _, r := range state.cached.Retired {
+		if at.Before(r.Until) {
+			retired = append(retired, r)
+		}
+	}
+	for _, key := range state.keys {
+		if !key.stored.gone(at) {
+			list = append(list, key.stored)
+			continue
+		}
+		public, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			return nil, nil, err
+		}
+		retired = append(retired, retiredKey{key.stored.KeyID, public, key.stored.Until.Add(maxIDTokenAge)})
+	}
+	return list, retired, nil
+}
+
+// signed reports whether one of our keys, published or retired, made the signature.
+func (k *Keyring) signed(s *signed) bool {
+	state := k.state()
+	found := pick(state.retired, s.kid)
+	for _, key := range state.keys {
+		if key.KeyID() == s.kid {
+			found = append(found, clientKey{id: s.kid, public: key.Public()})
+		}
+	}
+	return s.by(found[:min(len(found), maxKeyTries)])
 }
 
 func (s storedKey) gone(at time.Time) bool { return !s.Until.IsZero() && !at.Before(s.Until) }
@@ -227,7 +273,9 @@ func (k *Keyring) read(ctx context.Context, at time.Time) error {
 		return err
 	}
 	if old := k.set.Load(); old != nil && old.revision == rec.Revision {
-		k.set.Store(&keyState{keys: old.keys, cached: old.cached, revision: old.revision, read: at})
+		again := *old
+		again.read = at
+		k.set.Store(&again)
 		return nil
 	}
 	state := &keyState{revision: rec.Revision, read: at}
@@ -243,6 +291,13 @@ func (k *Keyring) read(ctx context.Context, at time.Time) error {
 			return fmt.Errorf("open key %s: %w", s.KeyID, err)
 		}
 		state.keys = append(state.keys, key)
+	}
+	for _, r := range state.cached.Retired {
+		public, err := x509.ParsePKIXPublicKey(r.Public)
+		if err != nil {
+			return fmt.Errorf("open key %s: %w", r.KeyID, err)
+		}
+		state.retired = append(state.retired, clientKey{id: r.KeyID, public: public})
 	}
 	k.set.Store(state)
 	return nil

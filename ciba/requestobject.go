@@ -1,9 +1,7 @@
 package ciba
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +66,7 @@ func (a *asking) checkObject(object *signed) error {
 	_, uri := c["request_uri"]
 	_, nested := c["request"]
 	_, named := c["client_id"]
-	a.jti = text("jti")
+	jti := text("jti")
 	switch {
 	case !slices.Contains([]string{"", "jwt", "oauth-authz-req+jwt"}, object.typ): // REQ-156
 		return badObject("has a wrong typ")
@@ -82,14 +80,20 @@ func (a *asking) checkObject(object *signed) error {
 		return badObject("must not have the client_id as sub")
 	case !slices.ContainsFunc(c.audience(), func(s string) bool { return sameIssuer(s, a.h.Issuer) }): // REQ-146
 		return badObject("must have the issuer in aud")
-	case a.jti == "" || len(a.jti) > maxJTI:
+	case jti == "" || len(jti) > maxJTI:
 		return badObject("must have a jti")
 	}
-	return a.checkTimes(c, now)
+	if err := checkTimes(c, now); err != nil {
+		return err
+	}
+	expires, _ := c.date("exp")
+	a.burns = append(a.burns, burn{kindRequest, a.h.Root.Name(keys.LabelLookup, kindRequest, id, jti), expires.Add(pastSkew),
+		errObjectUsed})
+	return nil
 }
 
 // checkTimes is REQ-147 to 149.
-func (a *asking) checkTimes(c claims, now time.Time) error {
+func checkTimes(c claims, now time.Time) error {
 	expires, ok1 := c.date("exp")
 	begins, ok2 := c.date("nbf")
 	issued, ok3 := c.date("iat")
@@ -106,7 +110,6 @@ func (a *asking) checkTimes(c claims, now time.Time) error {
 	case begins.Before(oldest), issued.Before(oldest):
 		return badObject("has nbf or iat more than 60 minutes ago")
 	}
-	a.jtiUntil = expires.Add(pastSkew)
 	return nil
 }
 
@@ -172,38 +175,6 @@ func texts(list []any, wrong error) ([]string, error) {
 }
 
 var errObjectUsed = badObject("has been used: its jti is not new")
-
-func (h *Handler) objectName(id approvals.AgentID, jti string) string {
-	return h.Root.Name(keys.LabelLookup, kindRequest, string(id), jti)
-}
-
-// unused refuses a request object that has led to a request. One that was refused may come again: nothing was shown
-// (REQ-150).
-func (a *asking) unused() error {
-	if a.jti == "" {
-		return nil
-	}
-	return a.h.objectUsed(a.r.Context(), a.agent.ID, a.jti)
-}
-
-func (h *Handler) objectUsed(ctx context.Context, id approvals.AgentID, jti string) error {
-	_, err := h.Records.Get(ctx, kindRequest, h.objectName(id, jti))
-	switch {
-	case errors.Is(err, approvals.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	}
-	return errObjectUsed
-}
-
-// burn is the write that uses up the object's jti, in the transaction of the request that it leads to.
-func (a *asking) burn() []approvals.Write {
-	if a.jti == "" {
-		return nil
-	}
-	return []approvals.Write{approvals.PutNew(kindRequest, a.h.objectName(a.agent.ID, a.jti), []byte("{}"), a.jtiUntil)}
-}
 
 // checkRequestAlg is REQ-026 and 028.
 func (m Metadata) checkRequestAlg() error {
