@@ -26,6 +26,14 @@ func DefaultTerms() Terms {
 	return Terms{300 * time.Second, 10 * time.Second, 7 * 24 * time.Hour, 400 * 24 * time.Hour, 10_000}
 }
 
+// Life is how long a request lives for which an agent asks this much; 0 is the default (REQ-133).
+func (t Terms) Life(asked time.Duration) time.Duration {
+	if asked == 0 {
+		asked = t.DefaultLife
+	}
+	return min(max(asked, t.MinLife), t.MaxLife)
+}
+
 // Desk is where everybody goes: agents ask and collect, people decide, channels report, time runs out. Nothing else
 // changes a request.
 type Desk struct {
@@ -88,11 +96,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		return nil, "", ErrNotEligible
 	}
 	at := d.now()
-	life := a.Life
-	if life == 0 {
-		life = d.Terms.DefaultLife
-	}
-	life = min(max(life, d.Terms.MinLife), d.Terms.MaxLife)
+	life := d.Terms.Life(a.Life)
 	salt, random := make([]byte, 16), make([]byte, 32)
 	rand.Read(salt)
 	rand.Read(random)

@@ -23,6 +23,7 @@ type Person struct {
 	Email     string    `json:"email,omitempty"`
 	Phone     string    `json:"phone,omitempty"` // E.164
 	Addresses []Address `json:"addresses,omitempty"`
+	UserCode  string    `json:"user_code,omitempty"` // slow hash, made and compared by the agents' door
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 

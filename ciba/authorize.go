@@ -40,6 +40,9 @@ func (h *Handler) authorize(c *call) ([]byte, error) {
 	if a.kept != nil {
 		return a.kept, nil
 	}
+	if a.ask.Subject == nil {
+		return a.openDecoy()
+	}
 	return a.open()
 }
 
@@ -60,9 +63,11 @@ func (a *asking) read() error {
 		(*asking).readLife,     // requested_expiry
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
+		(*asking).readCode,     // user_code
 		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
 		(*asking).unused,       // jti of request object and login_hint_token
 		(*asking).findPerson,   // whom the hint means
+		(*asking).checkCode,    // user_code of that person
 	} {
 		if err := step(a); err != nil || a.kept != nil {
 			return err
@@ -154,8 +159,12 @@ func (a *asking) readBinding() (err error) {
 	return err
 }
 
+// findPerson leaves the subject nil when a blind client means nobody.
 func (a *asking) findPerson() (err error) {
 	a.ask.Subject, err = a.h.person(a.r.Context(), a.hint)
+	if errors.Is(err, errUnknownUser) && a.client.blind() {
+		return nil
+	}
 	return err
 }
 
@@ -165,27 +174,34 @@ func (a *asking) open() ([]byte, error) {
 	var body []byte
 	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
 		a.id = r.ID
-		life := int(r.ExpiresAt.Sub(r.CreatedAt) / time.Second)
-		body, err = json.Marshal(acknowledgement{string(r.ID) + "." + secret, life, interval})
-		if err != nil {
-			return nil, err
-		}
-		writes = a.burnt()
-		if a.once != nil {
-			writes = append(writes, a.once.put(body, a.at.Add(askedLifetime)))
-		}
-		return writes, nil
+		body, writes, err = a.acknowledge(r.ID, secret, r.ExpiresAt.Sub(r.CreatedAt))
+		return writes, err
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
 	switch {
 	case errors.Is(err, approvals.ErrConflict):
 		return a.overtaken(err)
+	case errors.Is(err, approvals.ErrNotEligible) && a.client.blind():
+		return a.openDecoy()
 	case errors.Is(err, approvals.ErrNotEligible):
 		return nil, errUnknownUser // disabled since the hint was looked up
 	case err != nil:
 		return nil, err
 	}
 	return body, nil
+}
+
+// acknowledge makes the answer, and the writes that commit with what it acknowledges.
+func (a *asking) acknowledge(id approvals.ID, secret string, life time.Duration) ([]byte, []approvals.Write, error) {
+	body, err := json.Marshal(acknowledgement{string(id) + "." + secret, int(life / time.Second), interval})
+	if err != nil {
+		return nil, nil, err
+	}
+	writes := a.burnt()
+	if a.once != nil {
+		writes = append(writes, a.once.put(body, a.at.Add(askedLifetime)))
+	}
+	return body, writes, nil
 }
 
 // overtaken answers when another request took the Idempotency-Key or the request object a moment ago.

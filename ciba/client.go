@@ -50,8 +50,10 @@ type Client struct {
 
 	RequestAlg  string       `json:"backchannel_authentication_request_signing_alg,omitempty"`
 	HintIssuers []hintIssuer `json:"login_hint_token_issuers,omitempty"`
-	PureOAuth   bool         `json:"pure_oauth,omitempty"`  // openid may be left out (REQ-088)
-	EnforceACR  bool         `json:"acr_enforce,omitempty"` // acr_values out of reach are refused (REQ-131)
+	PureOAuth   bool         `json:"pure_oauth,omitempty"` // openid may be left out (REQ-088)
+	UserCode    bool         `json:"backchannel_user_code_parameter,omitempty"`
+	HintPrivacy string       `json:"hint_privacy,omitempty"` // blind (REQ-282)
+	EnforceACR  bool         `json:"acr_enforce,omitempty"`  // acr_values out of reach are refused (REQ-131)
 
 	keys []clientKey // of JWKS
 }
@@ -162,6 +164,7 @@ type Metadata struct {
 	AssertionAudience string          `json:"assertion_audience"`         // ours: strict or compat
 	AssertionLife     int             `json:"assertion_lifetime_seconds"` // ours
 	HintIssuers       []hintIssuer    `json:"login_hint_token_issuers"`   // ours
+	HintPrivacy       string          `json:"hint_privacy"`               // ours: blind
 	PureOAuth         bool            `json:"pure_oauth"`                 // ours
 	EnforceACR        bool            `json:"acr_enforce"`                // ours
 }
@@ -189,7 +192,8 @@ func (m Metadata) validate(types approvals.Types) error {
 		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method",
 			"must be private_key_jwt, client_secret_basic or client_secret_post"},
 		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
-		{!m.UserCode, "backchannel_user_code_parameter", "must be false"},
+		{m.HintPrivacy == "" || m.HintPrivacy == privacyBlind, "hint_privacy", "must be blind or absent"},
+		{!m.UserCode || m.HintPrivacy == "", "backchannel_user_code_parameter", "must be false with hint_privacy blind"},
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
 		{m.BindingCode == "compare", "binding_code", "must be compare"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
@@ -235,7 +239,7 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
-		PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR}
+		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

@@ -177,31 +177,36 @@ func TestDisabledBetween(t *testing.T) {
 func TestMetadataRules(t *testing.T) {
 	types := approvals.BuiltinTypes()
 	tests := map[string]string{
-		`{"token_endpoint_auth_method":"none"}`:                                       "token_endpoint_auth_method",
-		`{"token_endpoint_auth_method":"private_key_jwt"}`:                            "jwks",
-		`{"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[]}}`:         "jwks",
-		`{"jwks_uri":"http://keys.example"}`:                                          "jwks_uri",
-		`{"jwks_uri":"https://u@keys.example"}`:                                       "jwks_uri",
-		`{"assertion_audience":"any"}`:                                                "assertion_audience",
-		`{"assertion_lifetime_seconds":60,"token_endpoint_auth_signing_alg":"ES256"}`: "token_endpoint_auth_signing_alg",
-		`{"assertion_lifetime_seconds":3601}`:                                         "assertion_lifetime_seconds",
-		`{"assertion_lifetime_seconds":301,"assertion_audience":"strict"}`:            "assertion_lifetime_seconds",
-		`{"backchannel_token_delivery_mode":"push"}`:                                  "backchannel_token_delivery_mode",
-		`{"backchannel_user_code_parameter":true}`:                                    "backchannel_user_code_parameter",
-		`{"backchannel_authentication_request_signing_alg":"ES256"}`:                  "backchannel_authentication_request_signing_alg", // REQ-028
-		`{"backchannel_authentication_request_signing_alg":"none"}`:                   "backchannel_authentication_request_signing_alg", // REQ-026
-		`{"backchannel_authentication_request_signing_alg":"HS256"}`:                  "backchannel_authentication_request_signing_alg",
-		`{"backchannel_authentication_request_signing_alg":"RS256"}`:                  "backchannel_authentication_request_signing_alg",
-		`{"id_token_signed_response_alg":"RS256"}`:                                    "id_token_signed_response_alg",
-		`{"poll_hold_seconds":26}`:                                                    "poll_hold_seconds",
-		`{"poll_hold_seconds":-1}`:                                                    "poll_hold_seconds",
-		`{"authorization_details_types":["tool_call","nope"]}`:                        "authorization_details_types[1]",
-		`{"scope":"a \u00e9"}`:                                                        "scope",
-		`{"allowed_audiences":["with space "]}`:                                       "allowed_audiences",
-		`{"binding_code":"enter"}`:                                                    "binding_code",
-		`{"client_id":"a b","client_name":"x"}`:                                       "client_id",
-		`{"client_id":"ab","client_name":"x","client_secret":"with space"}`:           "client_secret",
-		`{"client_id":"ab","client_name":"x","client_secret":"emoji-🙂-secret"}`:       "client_secret",
+		`{"token_endpoint_auth_method":"none"}`:                                                       "token_endpoint_auth_method",
+		`{"token_endpoint_auth_method":"private_key_jwt"}`:                                            "jwks",
+		`{"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[]}}`:                         "jwks",
+		`{"jwks_uri":"http://keys.example"}`:                                                          "jwks_uri",
+		`{"jwks_uri":"https://u@keys.example"}`:                                                       "jwks_uri",
+		`{"assertion_audience":"any"}`:                                                                "assertion_audience",
+		`{"assertion_lifetime_seconds":60,"token_endpoint_auth_signing_alg":"ES256"}`:                 "token_endpoint_auth_signing_alg",
+		`{"assertion_lifetime_seconds":3601}`:                                                         "assertion_lifetime_seconds",
+		`{"assertion_lifetime_seconds":301,"assertion_audience":"strict"}`:                            "assertion_lifetime_seconds",
+		`{"backchannel_token_delivery_mode":"push"}`:                                                  "backchannel_token_delivery_mode",
+		`{"backchannel_user_code_parameter":true,"hint_privacy":"blind"}`:                             "backchannel_user_code_parameter",
+		`{"hint_privacy":"deaf"}`:                                                                     "hint_privacy",
+		`{"backchannel_user_code_parameter":"true"}`:                                                  "read client metadata", // REQ-027
+		`{"login_hint_token_issuers":[{"issuer":"https://x.example"}]}`:                               "login_hint_token_issuers[0].jwks",
+		`{"login_hint_token_issuers":[{"issuer":"a b"}]}`:                                             "login_hint_token_issuers[0].issuer",
+		`{"login_hint_token_issuers":[{"issuer":"https://x.example","jwks_uri":"http://x.example"}]}`: "login_hint_token_issuers[0].jwks_uri",
+		`{"backchannel_authentication_request_signing_alg":"ES256"}`:                                  "backchannel_authentication_request_signing_alg", // REQ-028
+		`{"backchannel_authentication_request_signing_alg":"none"}`:                                   "backchannel_authentication_request_signing_alg", // REQ-026
+		`{"backchannel_authentication_request_signing_alg":"HS256"}`:                                  "backchannel_authentication_request_signing_alg",
+		`{"backchannel_authentication_request_signing_alg":"RS256"}`:                                  "backchannel_authentication_request_signing_alg",
+		`{"id_token_signed_response_alg":"RS256"}`:                                                    "id_token_signed_response_alg",
+		`{"poll_hold_seconds":26}`:                                                                    "poll_hold_seconds",
+		`{"poll_hold_seconds":-1}`:                                                                    "poll_hold_seconds",
+		`{"authorization_details_types":["tool_call","nope"]}`:                                        "authorization_details_types[1]",
+		`{"scope":"a \u00e9"}`:                                                                        "scope",
+		`{"allowed_audiences":["with space "]}`:                                                       "allowed_audiences",
+		`{"binding_code":"enter"}`:                                                                    "binding_code",
+		`{"client_id":"a b","client_name":"x"}`:                                                       "client_id",
+		`{"client_id":"ab","client_name":"x","client_secret":"with space"}`:                           "client_secret",
+		`{"client_id":"ab","client_name":"x","client_secret":"emoji-🙂-secret"}`:                       "client_secret",
 	}
 	s := newService(t)
 	for raw, field := range tests {

@@ -21,6 +21,8 @@
 //	what a client is registered with               client.go       RFC 7591 2
 //	whom a login_hint means                        hint.go         CIBA 7.1; RFC 9493
 //	id_token_hint, login_hint_token                hinttoken.go    CIBA 7.1, 14
+//	user_code                                      usercode.go     CIBA 7.1.2
+//	hints that name nobody, for blind clients      decoy.go        CIBA 14
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
 //	when an agent may poll again                   pace.go         CIBA 11
 //	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240

@@ -43,6 +43,7 @@ type Handler struct {
 	clients *clients
 	issuer  *issuer
 	pace    *pace
+	codes   *codes
 	reach   approvals.Level // the highest of ACRs
 	closing chan struct{}
 	once    sync.Once
@@ -61,7 +62,7 @@ func New(p Parts) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(),
+	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(), codes: newCodes(p.Records),
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	for _, acr := range p.ACRs {
@@ -122,6 +123,7 @@ type call struct {
 	*caller
 	id     approvals.ID // of the request it is about
 	secret string
+	decoy  *approvals.Record // what stands in for the request; nil: it is a real one
 }
 
 // post serves an endpoint of the back channel: one answer in JSON that nobody may store, and one log line.

@@ -53,6 +53,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		GrantTypes:    []string{GrantCIBA},
 		DeliveryModes: []string{"poll"},
 		RequestAlgs:   requestAlgs,
+		UserCode:      true,
 		AuthMethods:   authMethods,
 		AuthAlgs:      assertionAlgs,
 		SubjectTypes:  []string{"public"},

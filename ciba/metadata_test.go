@@ -33,7 +33,7 @@ func TestDiscovery(t *testing.T) {
 		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
 		"backchannel_token_delivery_modes_supported":                      list("poll"),                                                         // REQ-004
 		"grant_types_supported":                                           list(GrantCIBA),                                                      // REQ-005
-		"backchannel_user_code_parameter_supported":                       false,                                                                // REQ-007
+		"backchannel_user_code_parameter_supported":                       true,                                                                 // REQ-007
 		"token_endpoint_auth_methods_supported":                           list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
 		"backchannel_authentication_request_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-006
 		"token_endpoint_auth_signing_alg_values_supported":                list("PS256", "ES256", "EdDSA"),                                      // REQ-062

@@ -72,8 +72,7 @@ func (h *Handler) cancel(c *call) ([]byte, error) {
 	if r.StateAt(h.Now()).Final() {
 		return h.ended(r)
 	}
-	by := approvals.Actor{Kind: "agent", ID: string(c.agent.ID)}
-	r, err = h.Desk.Cancel(c.r.Context(), r.ID, by, approvals.WithdrawnByAgent)
+	r, err = h.withdraw(c, r.ID)
 	if errors.Is(err, approvals.ErrDecided) { // somebody was faster, perhaps with the same wish
 		if r, err = h.look(c); err == nil {
 			return h.ended(r)
@@ -92,4 +91,12 @@ func (h *Handler) ended(r *approvals.Request) ([]byte, error) {
 		return literal(h.statusOf(r))
 	}
 	return nil, errEnded
+}
+
+func (h *Handler) withdraw(c *call, id approvals.ID) (*approvals.Request, error) {
+	if c.decoy != nil {
+		return h.cancelDecoy(c)
+	}
+	by := approvals.Actor{Kind: "agent", ID: string(c.agent.ID)}
+	return h.Desk.Cancel(c.r.Context(), id, by, approvals.WithdrawnByAgent)
 }

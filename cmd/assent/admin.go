@@ -51,6 +51,7 @@ type (
 		Zone       string   `json:"zone"`
 		Phone      string   `json:"phone"`
 		Email      string   `json:"email"`
+		UserCode   string   `json:"user_code"`
 	}
 	personRow struct {
 		Sub       string    `json:"sub"`
@@ -284,6 +285,13 @@ func (s *service) addPerson(ctx context.Context, in newPerson) (*approvals.Perso
 		Hints: in.LoginHints, Email: in.Email, Phone: in.Phone, CreatedAt: s.clock.Now()}
 	if _, err := s.dir.Person(ctx, p.ID); !errors.Is(err, approvals.ErrNotFound) {
 		return nil, errors.Join(err, fmt.Errorf("sub %s: %w", p.ID, errExists))
+	}
+	if in.UserCode != "" {
+		hash, err := ciba.HashUserCode(in.UserCode)
+		if err != nil {
+			return nil, err
+		}
+		p.UserCode = hash
 	}
 	return p, s.dir.SavePerson(ctx, p)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -27,6 +28,8 @@ type personAddCmd struct {
 	Phone  string   `placeholder:"NUMBER" help:"Phone number in E.164, also a login_hint."`
 	Locale string   `default:"en" enum:"en,ko" help:"Language of messages and pages: en or ko."`
 	Zone   string   `default:"UTC" placeholder:"ZONE" help:"IANA time zone, such as Asia/Seoul."`
+
+	UserCodeFile string `placeholder:"FILE" help:"File with the person's user code: agents registered for codes must send it."`
 }
 
 // Run adds one person.
@@ -36,6 +39,13 @@ func (c *personAddCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	body := newPerson{Sub: c.Sub, LoginHints: c.Hint, Name: c.Name, Locale: c.Locale, Zone: c.Zone, Phone: c.Phone, Email: c.Email}
+	if c.UserCodeFile != "" {
+		raw, err := readLimited(c.UserCodeFile)
+		if err != nil {
+			return fmt.Errorf("user code: %w", err)
+		}
+		body.UserCode = strings.TrimRight(string(raw), "\r\n")
+	}
 	var made personRow
 	if err := api.call(ctx, "POST", "/people", body, &made); err != nil {
 		return err
