@@ -83,6 +83,14 @@ func (cs *clients) claimsHold(c *Client, p *proof, now time.Time) bool {
 	return cs.meantForUs(c, claims.audience())
 }
 
+// leniently reports whether an assertion needed the compat policy. The log says so, for operators who want to end it.
+func (cs *clients) leniently(p *proof) bool {
+	if p.assertion == nil {
+		return false
+	}
+	return p.assertion.alg == compatAlg || !sameIssuer(p.assertion.claims.audience()[0], cs.issuer)
+}
+
 func (c *Client) assertionLife() time.Duration {
 	if c.AssertionLife == 0 {
 		return assertionLife

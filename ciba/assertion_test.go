@@ -1,6 +1,7 @@
 package ciba
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -287,6 +289,46 @@ func TestAssertionNotSpentByFailure(t *testing.T) {
 	}
 	if a := s.post("/bc-authorize", asserted(bc(), jws(t, "ES256", "ES256", nil, claims))); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// TestSameRefusalWithKeys is REQ-052: unknown, disabled and wrong key are one answer, and leave no other trace.
+func TestSameRefusalWithKeys(t *testing.T) {
+	s := newService(t)
+	s.addKeyed(t)
+	a, err := s.Directory.Agent(t.Context(), "exact")
+	must(t, err)
+	off := *a
+	off.Disabled = true
+	must(t, s.Directory.SaveAgent(t.Context(), &off))
+	want := s.post("/bc-authorize", asserted(bc(), jws(t, "other", "ES256", object{"kid": "ES256"}, assertionClaims("keyed"))))
+	if want.status != 401 {
+		t.Fatalf("%d %s", want.status, want.raw)
+	}
+	for name, id := range map[string]string{"unknown": "nobody", "disabled": "exact", "with a secret": "travel"} {
+		for _, alg := range assertionAlgs {
+			got := s.post("/bc-authorize", asserted(bc(), jws(t, alg, alg, nil, assertionClaims(id))))
+			if got.status != 401 || got.raw != want.raw || len(got.header) != len(want.header) {
+				t.Errorf("%s, %s: %d %s %v", name, alg, got.status, got.raw, got.header)
+			}
+		}
+	}
+}
+
+// TestCompatIsLogged is REQ-057: operators can see who still needs leniency.
+func TestCompatIsLogged(t *testing.T) {
+	var out bytes.Buffer
+	s := newService(t, func(p *Parts) { p.Log = slog.New(slog.NewJSONHandler(&out, nil)) })
+	s.addKeyed(t)
+	for _, tt := range []struct {
+		aud    string
+		compat bool
+	}{{testIssuer, false}, {testIssuer + "/", false}, {testIssuer + "/token", true}} {
+		out.Reset()
+		s.post("/bc-authorize", asserted(bc(), jws(t, "ES256", "ES256", nil, assertionClaims("easy", "aud", tt.aud))))
+		if got := strings.Contains(out.String(), `"compat":true`); got != tt.compat {
+			t.Errorf("%s: %s", tt.aud, out.String())
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 type caller struct {
 	agent  *approvals.Agent
 	client *Client
+	compat bool // its assertion passed only because the client is registered with our leniency (REQ-057)
 }
 
 // proof is what a client offers to show who it is.
@@ -103,7 +104,7 @@ func (cs *clients) authenticate(ctx context.Context, header http.Header, form *p
 			return nil, err
 		}
 	}
-	return &caller{agent, client}, nil
+	return &caller{agent, client, cs.leniently(offered)}, nil
 }
 
 // proves reports whether the credential is the client's own. Nobody's is judged like anybody's.

@@ -198,10 +198,13 @@ func (h *Handler) logCall(name string, c *call, f *fault, err error) {
 	if !h.Log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 6)
+	attrs := make([]slog.Attr, 0, 7)
 	attrs = append(attrs, slog.String("endpoint", name), slog.Duration("took", h.Now().Sub(c.at)))
 	if c.caller != nil {
 		attrs = append(attrs, slog.String("agent", string(c.agent.ID)))
+	}
+	if c.caller != nil && c.compat {
+		attrs = append(attrs, slog.Bool("compat", true))
 	}
 	if c.id != "" {
 		attrs = append(attrs, slog.String("request", string(c.id)))
