@@ -21,6 +21,13 @@ type shot struct {
 
 func (sh *shot) set(pairs ...string) { sh.form = sh.form.with(pairs...) }
 
+// unless sets a parameter that another fault has not taken.
+func (sh *shot) unless(name, taken, value string) {
+	if v := sh.form[name]; len(v) == 0 || v[0] != taken {
+		sh.set(name, value)
+	}
+}
+
 func (s *service) fire(sh shot) answer {
 	return s.send("/bc-authorize", typeForm, sh.form.String()+sh.extra, sh.headers...)
 }
@@ -47,19 +54,23 @@ func TestOrder(t *testing.T) {
 		{"duplicates", func(sh *shot) { sh.extra += "&y=1&y=1" }, "invalid_request", "more than once"},
 		{"request object", func(sh *shot) { sh.set("request", "e30.e30.e30") }, "invalid_request", "request object"},
 		{"hint count", func(sh *shot) { sh.set("id_token_hint", "e30.e30.e30") }, "invalid_request", "one hint"},
+		{"hint", func(sh *shot) { sh.set("login_hint", "a\x07") }, "invalid_request", "login_hint"},
 		{"scope", func(sh *shot) { sh.set("scope", "openid nope") }, "invalid_scope", "unknown"},
 		{"resource", func(sh *shot) { sh.set("resource", "https://nobody.example") }, "invalid_target", "resource"},
 		{"details", func(sh *shot) { sh.set("authorization_details", `[{"type":"nope"}]`) }, "invalid_authorization_details", "[0].type"},
 		{"expiry", func(sh *shot) { sh.set("requested_expiry", "0") }, "invalid_request", "requested_expiry"},
 		{"acr", func(sh *shot) { sh.set("acr_values", `a"b`) }, "invalid_request", "acr_values"},
 		{"binding message", func(sh *shot) { sh.set("binding_message", "a\nb") }, "invalid_binding_message", "characters"},
+		{"user code", func(sh *shot) { sh.set("user_code", strings.Repeat("x", 129)) }, "invalid_user_code", "wrong"},
 		{"key", func(sh *shot) { sh.headers = []string{"Idempotency-Key", strings.Repeat("k", 256)} }, "invalid_request", "Idempotency-Key"},
-		{"person", func(sh *shot) { sh.set("login_hint", "nobody") }, "unknown_user_id", "hint"},
+		{"person", func(sh *shot) { sh.unless("login_hint", "a\x07", "nobody") }, "unknown_user_id", "hint"},
+		{"wrong code", func(sh *shot) { sh.unless("user_code", strings.Repeat("x", 129), "4712") }, "invalid_user_code", "wrong"},
 	}
 	s := newService(t)
+	s.addCoded(t)
 	for i, first := range faults {
 		for _, second := range faults[i:] {
-			sh := shot{form: bc()}
+			sh := shot{form: coded(rightCode)}
 			first.spoil(&sh)
 			second.spoil(&sh)
 			a := s.fire(sh)

@@ -245,6 +245,37 @@ func TestSameDetails(t *testing.T) {
 	}
 }
 
+// TestClaims: members are read as they are written, with any white space, and dates are numbers.
+func TestClaims(t *testing.T) {
+	tests := []struct {
+		text string
+		ok   bool // exp is a date
+	}{
+		{`{"exp":1800000000}`, true},
+		{` { "exp" : 1800000000.5 } `, true},
+		{`{"exp":1.8e9}`, true},
+		{`{"exp": "1800000000"}`, false},
+		{`{"exp":null}`, false},
+		{`{"exp":-1}`, false},
+		{`{"exp":1e300}`, false},
+		{`{"exp":[1]}`, false},
+		{`{"exp":true}`, false},
+	}
+	for _, tt := range tests {
+		c, err := readClaims([]byte(tt.text))
+		must(t, err)
+		at, ok := c.date("exp")
+		if ok != tt.ok || ok && at.Unix() != 1_800_000_000 {
+			t.Errorf("%s: %v, %v", tt.text, at, ok)
+		}
+	}
+	for _, bad := range []string{``, `{`, `[]`, `{}{}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, "{\"a\":\"\xff\"}", `{"a"}`, `{"a":}`, `null`} {
+		if _, err := readClaims([]byte(bad)); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+}
+
 func FuzzRequestObject(f *testing.F) {
 	for _, claims := range []string{`{"scope":"openid","login_hint":"ann"}`, `{"authorization_details":[{}]}`, `{"authorization_details":[`,
 		`{"resource":["a","b"],"requested_expiry":1e9}`, `{"resource":[[]]}`, `{"scope":"a","scope":"b"}`, `[]`, `{"iat":1e999}`, `{"exp":-1}`, `{"aud":[1]}`,
