@@ -90,6 +90,9 @@ type Ask struct {
 	Also func(r *Request, secret string) ([]Write, error)
 }
 
+// Room returns [ErrTooMany] when the agent could not open another request now.
+func (d *Desk) Room(agent AgentID) error { return d.openings.room(agent, d.Terms.MaxOpen) }
+
 // Open writes a new pending request and returns it with its secret, which is stored nowhere.
 func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err error) {
 	if a.Agent.Disabled || a.Subject.Disabled {

@@ -452,6 +452,12 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 		if _, _, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann}); !errors.Is(err, approvals.ErrTooMany) {
 			t.Fatalf("one too many: %v", err)
 		}
+		if err := o.Room("bot"); !errors.Is(err, approvals.ErrTooMany) {
+			t.Fatalf("room: %v", err)
+		}
+		if err := o.Room("other"); err != nil {
+			t.Fatalf("room for another: %v", err)
+		}
 	}
 	first, _ := o.ask(time.Minute)
 	second, _ := o.ask(time.Hour)

@@ -25,6 +25,16 @@ func (o *openings) take(agent AgentID, limit int) error {
 	return nil
 }
 
+// room is take without counting.
+func (o *openings) room(agent AgentID, limit int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.of[agent] >= limit {
+		return fmt.Errorf("%s has %d pending requests: %w", agent, limit, ErrTooMany)
+	}
+	return nil
+}
+
 // give counts one less, when r has been counted.
 func (o *openings) give(r *Request) {
 	if r.CreatedAt.Before(o.since) {

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"assent/approvals"
@@ -37,6 +39,24 @@ type decoy struct {
 
 func (c *Client) blind() bool { return c.HintPrivacy == privacyBlind }
 
+// decoys bounds the live decoys of each client, as the desk bounds its pending requests.
+type decoys struct {
+	mu sync.Mutex
+	of map[approvals.AgentID][]time.Time // when they expire
+}
+
+func (ds *decoys) take(id approvals.AgentID, until, now time.Time, limit int) error {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	live := slices.DeleteFunc(ds.of[id], func(t time.Time) bool { return !t.After(now) })
+	if len(live) >= limit {
+		ds.of[id] = live
+		return fmt.Errorf("%s has %d decoys: %w", id, limit, approvals.ErrTooMany)
+	}
+	ds.of[id] = append(live, until)
+	return nil
+}
+
 // openDecoy takes the place of [asking.open] for nobody: the same answer, after the same wait for the disk.
 func (a *asking) openDecoy() ([]byte, error) {
 	random := make([]byte, 32)
@@ -45,6 +65,12 @@ func (a *asking) openDecoy() ([]byte, error) {
 	at := a.h.Now()
 	d := decoy{V: 1, Agent: a.agent.ID, Secret: a.h.Root.MAC(keys.LabelHandle, secret), State: approvals.Pending,
 		CreatedAt: at, ExpiresAt: at.Add(a.h.Desk.Terms.Life(a.ask.Life))}
+	if err := a.h.Desk.Room(a.agent.ID); err != nil {
+		return nil, err
+	}
+	if err := a.h.decoys.take(a.agent.ID, d.ExpiresAt, at, a.h.Desk.Terms.MaxOpen); err != nil {
+		return nil, err
+	}
 	a.id = approvals.NewID(at)
 	body, writes, err := a.acknowledge(a.id, secret, d.ExpiresAt.Sub(d.CreatedAt))
 	if err != nil {

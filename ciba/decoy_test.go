@@ -125,6 +125,32 @@ func TestDecoyOnce(t *testing.T) {
 	}
 }
 
+// TestDecoysAreBounded: nobody can be asked for without end either, and a client that has its fill hears so whoever it
+// asks for.
+func TestDecoysAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.addBlind(t)
+		s.Desk.Terms.MaxOpen = 3
+		open := func(id, hint string, want int) {
+			t.Helper()
+			if a := s.post("/bc-authorize", bc("client_id", id, "login_hint", hint, "requested_expiry", "60")); a.status != want {
+				t.Errorf("%s, %s: %d %s", id, hint, a.status, a.raw)
+			}
+		}
+		full := errTooMany.status
+		for range 3 {
+			open("blind", "nobody", 200)
+			open("blind2", "ann", 200)
+		}
+		open("blind", "nobody", full)
+		open("blind2", "ann", full)
+		open("blind2", "nobody", full)
+		time.Sleep(time.Minute)
+		open("blind", "nobody", 200)
+	})
+}
+
 // TestDecoyCannotBeDecided: there is nothing that a person could be shown or asked.
 func TestDecoyCannotBeDecided(t *testing.T) {
 	s := newService(t)

@@ -44,6 +44,7 @@ type Handler struct {
 	issuer  *issuer
 	pace    *pace
 	codes   *codes
+	decoys  decoys
 	reach   approvals.Level // the highest of ACRs
 	closing chan struct{}
 	once    sync.Once
@@ -62,7 +63,7 @@ func New(p Parts) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(), codes: newCodes(p.Records),
+	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(), codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	for _, acr := range p.ACRs {
