@@ -170,8 +170,7 @@ type Metadata struct {
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
-// given gets our default: client_secret_post, the CIBA grant, poll mode, ES256, assertions addressed to the issuer or an
-// endpoint.
+// given gets our default: client_secret_post, the CIBA grant, poll mode, ES256, assertions for issuer or endpoints.
 func ParseMetadata(raw []byte, types approvals.Types) (Metadata, error) {
 	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: "poll", IDTokenAlg: "ES256",
 		BindingCode: "compare", AssertionAudience: audienceCompat}
@@ -227,8 +226,8 @@ func badAudience(s string) bool {
 	return s == "" || len(s) > 512 || strings.ContainsFunc(s, invisible)
 }
 
-// Agent makes the record of a client. A client_secret is kept as its keyed hash; without one the caller of a client that
-// [Metadata.UsesSecret] calls [SetSecret].
+// Agent makes the record of a client. A client_secret is kept as its keyed hash; without one, a client that
+// [Metadata.UsesSecret] gets one by [SetSecret].
 func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error) {
 	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Types: m.Types,
 		Scopes: scopeTokens(m.Scope), Audiences: m.Audiences, CreatedAt: now}

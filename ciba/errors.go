@@ -50,15 +50,16 @@ var (
 	errClientBasic  = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient, challenge: true}
 	errUnknownUser  = refuse("unknown_user_id", "The hint does not name one active person.")
 	errUnauthorized = refuse("unauthorized_client", "The client is not registered for the CIBA grant.")
-	errNoACR        = &fault{status: http.StatusForbidden, code: "access_denied", text: "None of the acr_values can be reached."}
-	errGrant        = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
-	errUsed         = refuse("invalid_grant", "The auth_req_id has been used.")
-	errPending      = refuse("authorization_pending", "The person has not answered yet.")
-	errSlowDown     = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
-	errTwice        = badRequest("A parameter was sent more than once.")
-	errKeyReused    = badRequest("The Idempotency-Key was used with another request.")
-	errUnknown      = &fault{status: http.StatusInternalServerError, code: "server_error"}
-	errTooMany      = &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable",
+	errNoACR        = &fault{status: http.StatusForbidden, code: "access_denied",
+		text: "None of the acr_values can be reached."}
+	errGrant     = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
+	errUsed      = refuse("invalid_grant", "The auth_req_id has been used.")
+	errPending   = refuse("authorization_pending", "The person has not answered yet.")
+	errSlowDown  = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
+	errTwice     = badRequest("A parameter was sent more than once.")
+	errKeyReused = badRequest("The Idempotency-Key was used with another request.")
+	errUnknown   = &fault{status: http.StatusInternalServerError, code: "server_error"}
+	errTooMany   = &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable",
 		text: "The client has too many pending requests.", retry: 10}
 	errUnavailable = &fault{status: http.StatusServiceUnavailable, code: "server_error",
 		text: "The service cannot store anything at the moment. Try again.", retry: 2}

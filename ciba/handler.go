@@ -63,7 +63,8 @@ func New(p Parts) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(), codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
+	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(),
+		codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	for _, acr := range p.ACRs {

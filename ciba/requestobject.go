@@ -87,8 +87,8 @@ func (a *asking) checkObject(object *signed) error {
 		return err
 	}
 	expires, _ := c.date("exp")
-	a.burns = append(a.burns, burn{kindRequest, a.h.Root.Name(keys.LabelLookup, kindRequest, id, jti), expires.Add(pastSkew),
-		errObjectUsed})
+	name := a.h.Root.Name(keys.LabelLookup, kindRequest, id, jti)
+	a.burns = append(a.burns, burn{kindRequest, name, expires.Add(pastSkew), errObjectUsed})
 	return nil
 }
 

@@ -145,7 +145,7 @@ func (c *codes) check(ctx context.Context, p *approvals.Person, code string, now
 }
 
 // wrong returns the wrong codes within the window.
-func (c *codes) wrong(ctx context.Context, id approvals.PersonID, now time.Time) (w wrongCodes, revision uint64, err error) {
+func (c *codes) wrong(ctx context.Context, id approvals.PersonID, now time.Time) (w wrongCodes, rev uint64, err error) {
 	rec, err := c.records.Get(ctx, kindWrongCodes, string(id))
 	if errors.Is(err, approvals.ErrNotFound) {
 		return w, 0, nil
