@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,19 @@ import (
 // TestMain lets the test binary be the assent binary: a test starts itself as a process of its own and can kill it.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"assent": main})
+}
+
+// need skips a test whose tool is missing, which err says. Where ASSENT_REQUIRE names the tool, as it does before a
+// change lands, that is a failure.
+func need(t *testing.T, tool string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case slices.Contains(strings.Split(os.Getenv("ASSENT_REQUIRE"), ","), tool):
+		t.Fatalf("%s is required: %v", tool, err)
+	default:
+		t.Skipf("needs %s: %v", tool, err)
+	}
 }
 
 // process is one running `assent serve`.

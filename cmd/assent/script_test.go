@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -294,22 +295,35 @@ func inbox(ts *testscript.TestScript, neg bool, _ []string) {
 // install makes what a real installation brings along: a port ($PORT), a certificate for it (tls.crt, tls.key), and
 // clients that trust it.
 func install(ts *testscript.TestScript, _ bool, _ []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	ts.Check(err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	ts.Check(err)
-	ts.Check(l.Close())
-	cert, key, err := selfSigned("localhost")
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs("tls.crt"), cert, 0o600))
-	ts.Check(os.WriteFile(ts.MkAbs("tls.key"), key, 0o600))
+	ts.Check(writeSelfSigned(ts.MkAbs("tls.crt"), ts.MkAbs("tls.key")))
 	s := storyOf(ts)
 	s.trust = x509.NewCertPool()
-	s.trust.AppendCertsFromPEM(cert)
+	s.trust.AppendCertsFromPEM([]byte(ts.ReadFile("tls.crt")))
 	s.browser = newBrowser()
 	s.browser.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.trust}}
 	ts.Setenv("PORT", port)
 	ts.Setenv("SSL_CERT_FILE", ts.MkAbs("tls.crt"))
+}
+
+// freePort finds a port of loopback for a service that has to know it before it starts.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
+
+// writeSelfSigned writes a certificate for localhost and its key.
+func writeSelfSigned(certFile, keyFile string) error {
+	cert, key, err := selfSigned("localhost")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(certFile, cert, 0o600), os.WriteFile(keyFile, key, 0o600))
 }
 
 // selfSigned makes a certificate that vouches for itself.
