@@ -166,7 +166,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(),
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
-		Now: s.clock.Now, Log: s.log})
+		Fetch: newGuardedClient(guardRules{loopback: s.cfg.Dev}), Now: s.clock.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
