@@ -2,14 +2,21 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -17,17 +24,17 @@ import (
 // to 4, 7 and 9). All of them run against the binary over TLS: some know nothing but https and fixed paths.
 var nodeCases = map[string]map[string]any{
 	"openid-client": {
-		"approve": "bearer", "basic": "bearer", "oauth2": "bearer", "details": paid, "deny": "access_denied",
+		"approve": "bearer", "basic": "bearer", "private_key_jwt": "bearer", "oauth2": "bearer", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"slow_down", 200.0}, "expiry": "expired_token",
 	},
 	"oauth4webapi": {
-		"approve": "bearer", "basic": "bearer", "oauth2": "the same document", "details": paid, "deny": "access_denied",
+		"approve": "bearer", "basic": "bearer", "private_key_jwt": "bearer", "signed": paid, "oauth2": "the same document", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"authorization_pending", "slow_down", "7", "authorization_pending"}, "expiry": "expired_token",
 	},
 	"auth0": {
-		"approve": "Bearer", "details": paid, "deny": "access_denied",
+		"approve": "Bearer", "private_key_jwt": "Bearer", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"authorization_pending", "slow_down", "7", "authorization_pending"}, "expiry": "expired_token",
 	},
@@ -41,7 +48,7 @@ var nodeCases = map[string]map[string]any{
 }
 
 const (
-	countNodeCases   = 36 // a case that is lost breaks this, and not only its own line
+	countNodeCases   = 40 // a case that is lost breaks this, and not only its own line
 	interruptPending = "ASYNC_AUTHORIZATION_AUTHORIZATION_PENDING"
 )
 
@@ -67,7 +74,8 @@ func TestNodeClients(t *testing.T) {
 			cmd.Dir = folder
 			cmd.Env = append(os.Environ(), "ISSUER="+s.issuer, "NODE_EXTRA_CA_CERTS="+s.cert,
 				"AGENT_ID=bot", "AGENT_SECRET=bot-secret-0123456789-abcdef",
-				"BASIC_ID=other", "BASIC_SECRET=other-secret-0123456789-abcd")
+				"BASIC_ID=other", "BASIC_SECRET=other-secret-0123456789-abcd",
+				"KEY_ID=keyed", "SIGNED_ID=signed", "KEY="+string(s.key))
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
@@ -101,10 +109,35 @@ func nodeResults(t *testing.T, out []byte) map[string]any {
 	return results
 }
 
-// tlsService is a service in dev mode whose issuer is https.
+// tlsService is a service in dev mode whose issuer is https, and which knows two agents with a key.
 type tlsService struct {
 	*process
 	cert string // the file with its certificate
+	key  []byte // of the agents, PEM
+}
+
+// keyedAgents are agents that sign: who they are, and one of them also what it asks.
+const keyedAgents = `"clients": [
+    {"client_id": "keyed", "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [KEY]}},
+    {"client_id": "signed", "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [KEY]},
+     "backchannel_authentication_request_signing_alg": "ES256", "authorization_details_types": ["payment_initiation"]},`
+
+// writeKeyedAgents adds them to the fixtures and returns their key.
+func writeKeyedAgents(path string) ([]byte, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	public, err := json.Marshal(jose.JSONWebKey{Key: private.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"})
+	if err != nil {
+		return nil, err
+	}
+	agents := strings.ReplaceAll(keyedAgents, "KEY", string(public))
+	if err := os.WriteFile(path, []byte(strings.Replace(fixtures, `"clients": [`, agents, 1)), 0o600); err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
 func newTLS(t *testing.T) tlsService {
@@ -114,11 +147,15 @@ func newTLS(t *testing.T) tlsService {
 	if err := writeSelfSigned(cert, key); err != nil {
 		t.Fatal(err)
 	}
+	agentKey, err := writeKeyedAgents(filepath.Join(data, "..", "fixtures.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	port, err := freePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := restartDev(t, data, "--listen", net.JoinHostPort("127.0.0.1", port), "--issuer", "https://localhost:"+port,
 		"--tls-cert", cert, "--tls-key", key)
-	return tlsService{p, cert}
+	return tlsService{p, cert, agentKey}
 }

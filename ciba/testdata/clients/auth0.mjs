@@ -1,18 +1,18 @@
 // node-auth0: no discovery, fixed paths on https, and a subject identifier as login_hint.
 import assert from 'node:assert/strict';
 import { AuthenticationClient } from 'auth0';
-import { advance, agent, approve, deny, hurry, issuer, payment, person, refused, run } from './cases.mjs';
+import { advance, agent, approve, deny, hurry, issuer, keyAgent, payment, person, refused, run } from './cases.mjs';
 
 const { backchannel } = new AuthenticationClient({
   domain: issuer.host, clientId: agent.id, clientSecret: agent.secret,
 });
 
-const ask = (more) => backchannel.authorize({
+const ask = (more, by = backchannel) => by.authorize({
   scope: 'openid', audience: '', binding_message: 'TEAL-7', userId: person.sub, ...more,
 });
 
-const poll = async (asked) => {
-  const tokens = await backchannel.backchannelGrant(asked);
+const poll = async (asked, by = backchannel) => {
+  const tokens = await by.backchannelGrant(asked);
   assert.ok(tokens.expires_in > 0 && tokens.id_token);
   assert.equal(tokens.scope, 'openid');
   return tokens;
@@ -23,6 +23,15 @@ await run({
     const asked = await ask();
     await approve(asked.auth_req_id);
     return (await poll(asked)).token_type;
+  },
+
+  private_key_jwt: async () => {
+    const keyed = new AuthenticationClient({
+      domain: issuer.host, clientId: keyAgent.id, clientAssertionSigningKey: keyAgent.pem, clientAssertionSigningAlg: 'ES256',
+    });
+    const asked = await ask({}, keyed.backchannel);
+    await approve(asked.auth_req_id);
+    return (await poll(asked, keyed.backchannel)).token_type;
   },
 
   details: async () => {

@@ -1,17 +1,26 @@
 // What the client scripts share: where the service is, how the person decides in dev mode, how a case is reported.
 import assert from 'node:assert/strict';
 
-const { ISSUER, AGENT_ID, AGENT_SECRET, BASIC_ID, BASIC_SECRET } = process.env;
+const { ISSUER, AGENT_ID, AGENT_SECRET, BASIC_ID, BASIC_SECRET, KEY_ID, SIGNED_ID, KEY } = process.env;
 
 export const issuer = new URL(ISSUER);
 export const agent = { id: AGENT_ID, secret: AGENT_SECRET };
 export const basicAgent = { id: BASIC_ID, secret: BASIC_SECRET }; // registered for client_secret_basic
+export const keyAgent = { id: KEY_ID, pem: KEY }; // registered for private_key_jwt
+export const signedAgent = { id: SIGNED_ID, pem: KEY }; // and for signed requests
 export const person = { hint: 'ann', sub: 'u_ann' };
 export const payment = [{
   type: 'payment_initiation',
   instructedAmount: { currency: 'EUR', amount: '480.00' },
   creditorName: 'Example Travel',
 }];
+
+// The agents' key, as Web Crypto has it.
+export const key = {
+  kid: 'k1',
+  key: await crypto.subtle.importKey('pkcs8', Buffer.from(KEY.replace(/-----.*-----/g, ''), 'base64'),
+    { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']),
+};
 
 const dev = async (path, body) => {
   const answer = await fetch(new URL(path, issuer), {

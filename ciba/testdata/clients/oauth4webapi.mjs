@@ -1,7 +1,7 @@
 // oauth4webapi: every request and every check by hand.
 import assert from 'node:assert/strict';
 import * as oauth from 'oauth4webapi';
-import { advance, agent, approve, basicAgent, deny, hurry, issuer, payment, person, refused, run } from './cases.mjs';
+import { advance, agent, approve, basicAgent, deny, hurry, issuer, key, keyAgent, payment, person, refused, run, signedAgent } from './cases.mjs';
 
 const discover = async (algorithm) =>
   oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm }));
@@ -46,6 +46,21 @@ const wait = async (asked) => {
 await run({
   approve: () => approved(client, post),
   basic: () => approved({ client_id: basicAgent.id }, oauth.ClientSecretBasic(basicAgent.secret)),
+  private_key_jwt: () => approved({ client_id: keyAgent.id }, oauth.PrivateKeyJwt(key)),
+
+  // Every parameter in a signed request object, and the client's own name beside it.
+  signed: async () => {
+    const by = { client_id: signedAgent.id };
+    const auth = oauth.PrivateKeyJwt(key);
+    const request = await oauth.issueRequestObject(server, by, {
+      scope: 'openid', login_hint: person.hint, binding_message: 'TEAL-7', authorization_details: JSON.stringify(payment),
+    }, key);
+    const answer = await oauth.backchannelAuthenticationRequest(server, by, auth, { request });
+    const asked = await oauth.processBackchannelAuthenticationResponse(server, by, answer);
+    await approve(asked.auth_req_id);
+    return (await poll(asked, by, auth)).authorization_details;
+  },
+
   oauth2: async () => assert.deepEqual(await discover('oauth2'), server) ?? 'the same document',
 
   details: async () => {

@@ -1,7 +1,7 @@
 // openid-client: discovery, and its own loop around the token endpoint.
 import assert from 'node:assert/strict';
 import * as oidc from 'openid-client';
-import { advance, agent, approve, basicAgent, deny, hurry, issuer, pause, payment, person, refused, run } from './cases.mjs';
+import { advance, agent, approve, basicAgent, deny, hurry, issuer, key, keyAgent, pause, payment, person, refused, run } from './cases.mjs';
 
 const discover = async (who, authenticate, options) => {
   const config = await oidc.discovery(issuer, who.id, undefined, authenticate(who.secret), options);
@@ -32,6 +32,7 @@ const approved = async (by) => {
 await run({
   approve: () => approved(config),
   basic: async () => approved(await discover(basicAgent, oidc.ClientSecretBasic)),
+  private_key_jwt: async () => approved(await discover(keyAgent, () => oidc.PrivateKeyJwt(key))),
   oauth2: async () => approved(await discover(agent, oidc.ClientSecretPost, { algorithm: 'oauth2' })),
 
   details: async () => {
