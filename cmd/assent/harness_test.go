@@ -185,6 +185,7 @@ func restartDev(t *testing.T, data string, more ...string) *process {
 type agentHTTP struct {
 	issuer, id, secret string
 	basic              bool
+	key                bool // the form says who it is
 	http               *http.Client
 }
 
@@ -226,7 +227,7 @@ func (a *agentHTTP) request(ctx context.Context, path string, form url.Values, h
 	for name, values := range form {
 		body[name] = values
 	}
-	if !a.basic {
+	if !a.basic && !a.key {
 		body.Set("client_id", a.id)
 		body.Set("client_secret", a.secret)
 	}
