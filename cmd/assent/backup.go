@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 type backupCmd struct {
 	Data string `default:"${data}" env:"ASSENT_DATA" help:"Data folder of the running service."`
+	JSON bool   `help:"Print JSON."`
 	To   string `arg:"" help:"File to write. It must not exist."`
 }
 
@@ -31,6 +33,9 @@ func (c *backupCmd) Run(ctx context.Context, s streams) error {
 	size, err := writeWhole(c.To, resp.Body)
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(map[string]any{"file": c.To, "bytes": size, "root_key_included": false})
 	}
 	_, err = fmt.Fprintf(s.out, "%s: %d bytes\n\nThe root key is not in it. Keep a copy of %s in another place:\nwithout it nothing in the backup opens.\n",
 		c.To, size, filepath.Join(c.Data, "root.key"))

@@ -123,4 +123,8 @@ func TestHelpAndVersion(t *testing.T) {
 	if code := run(t.Context(), []string{"version", "--licenses"}, nil, &out, &out); code != exitOK || !strings.Contains(out.String(), "assent ") {
 		t.Errorf("version: %d %s", code, out.String())
 	}
+	out.Reset()
+	if code := run(t.Context(), []string{"version", "--json"}, nil, &out, &out); code != exitOK || !strings.Contains(out.String(), `"version":`) {
+		t.Errorf("version as JSON: %d %s", code, out.String())
+	}
 }

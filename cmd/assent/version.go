@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -11,10 +12,18 @@ var version = "development"
 
 type versionCmd struct {
 	Licenses bool `help:"List every module in the binary."`
+	JSON     bool `help:"Print JSON."`
 }
 
 // Run prints what this binary is made of.
 func (c *versionCmd) Run(s streams) error {
+	if c.JSON {
+		about := map[string]any{"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH}
+		if info, ok := debug.ReadBuildInfo(); ok && c.Licenses {
+			about["modules"] = info.Deps
+		}
+		return json.NewEncoder(s.out).Encode(about)
+	}
 	fmt.Fprintf(s.out, "assent %s, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	if !c.Licenses {
 		return nil

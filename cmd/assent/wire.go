@@ -216,7 +216,7 @@ func (s *service) public() http.Handler {
 	return named(shed(maxInFlight, s.metrics.observe(mux)))
 }
 
-// close stops what openService started, in the reverse order. Loops have returned by now.
+// close stops what openData and open started, in the reverse order. Loops have returned by now.
 func (s *service) close() error {
 	var errs []error
 	if s.bus != nil {
