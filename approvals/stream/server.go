@@ -15,6 +15,10 @@ import (
 const (
 	startTime = 30 * time.Second
 	stopTime  = 10 * time.Second
+
+	// syncEvery may be long: what JetStream loses, the due steps in the store bring back. A short one fires while a
+	// stream is still being made on a slow machine, which the server does not expect.
+	syncEvery = 10 * time.Second
 )
 
 // errGaveUp and errSlow are how a server does not start: it says why, or nothing for too long.
@@ -41,7 +45,7 @@ func embed(dir string, within time.Duration, log *slog.Logger) (*server.Server, 
 
 func start(dir string, within time.Duration, log *slog.Logger) (*server.Server, error) {
 	srv, err := server.NewServer(&server.Options{ServerName: "assent", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: dir, SyncInterval: time.Second, MaxPayload: 1 << 20,
+		JetStream: true, StoreDir: dir, SyncInterval: syncEvery, MaxPayload: 1 << 20,
 		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 4 << 30})
 	if err != nil {
 		return nil, fmt.Errorf("make bus: %w", err)
