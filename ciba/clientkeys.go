@@ -96,7 +96,7 @@ func readKey(raw []byte) (*clientKey, error) {
 	return found, nil
 }
 
-// pick returns the keys to try. A header without kid means any of them (client-compat 3).
+// pick returns the keys to try. A header without kid means any of them.
 func pick(keys []clientKey, kid string) []clientKey {
 	var found []clientKey
 	for _, k := range keys {

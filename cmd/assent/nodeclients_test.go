@@ -20,8 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nodeCases are published clients as they are installed from npm, and what each of them must report (client-compat 1
-// to 4, 7 and 9). All of them run against the binary over TLS: some know nothing but https and fixed paths.
+// nodeCases are published clients as they are installed from npm, and what each of them must report. All of them run against the binary over TLS: some know nothing but https and fixed paths.
 var nodeCases = map[string]map[string]any{
 	"openid-client": {
 		"approve": "bearer", "basic": "bearer", "private_key_jwt": "bearer", "oauth2": "bearer", "details": paid, "deny": "access_denied",
