@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -101,18 +101,18 @@ func (j *journal) read(t *testing.T) []entry {
 	return readLines[entry](t, j.file.Name())
 }
 
-// readLines reads a file of JSON lines.
+// readLines reads a file of JSON lines. It may read while the service writes, so a last line without its end does not
+// count: it is still being written.
 func readLines[T any](t *testing.T, path string) (all []T) {
 	t.Helper()
-	f, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	for line := range bytes.Lines(text[:bytes.LastIndexByte(text, '\n')+1]) {
 		var one T
-		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
-			t.Fatalf("%s: %v in %q", path, err, lines.Bytes())
+		if err := json.Unmarshal(line, &one); err != nil {
+			t.Fatalf("%s: %v in %q", path, err, line)
 		}
 		all = append(all, one)
 	}
