@@ -42,6 +42,7 @@ type Handler struct {
 	routes  map[string]http.HandlerFunc // by exact path: nothing here has parameters in its path
 	clients *clients
 	issuer  *issuer
+	grants  map[string]func(*call) ([]byte, error) // by grant_type: what is here is advertised
 	pace    *pace
 	codes   *codes
 	decoys  decoys
@@ -67,6 +68,9 @@ func New(p Parts) (*Handler, error) {
 		codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
+	h.grants = map[string]func(*call) ([]byte, error){
+		GrantCIBA: h.collect,
+	}
 	for _, acr := range p.ACRs {
 		h.reach = max(h.reach, approvals.LevelOf(acr))
 	}

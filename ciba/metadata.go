@@ -3,6 +3,8 @@ package ciba
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +52,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		Status:        root + "/requests/status",
 		Cancel:        root + "/requests/cancel",
 		ResponseTypes: []string{},
-		GrantTypes:    []string{GrantCIBA},
+		GrantTypes:    slices.Sorted(maps.Keys(h.grants)),
 		DeliveryModes: []string{"poll"},
 		RequestAlgs:   requestAlgs,
 		UserCode:      true,

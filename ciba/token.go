@@ -8,17 +8,24 @@ import (
 	"assent/approvals"
 )
 
-// token answers CIBA section 10.1: it decodes, authenticates, and lets [Handler.judge] speak.
+// token answers RFC 6749 section 3.2: it decodes, authenticates, and lets the grant speak.
 func (h *Handler) token(c *call) ([]byte, error) {
 	if err := h.readCall(c, true); err != nil {
 		return nil, err
 	}
-	switch grant := c.form.get("grant_type"); {
-	case grant == "":
+	name := c.form.get("grant_type")
+	if name == "" {
 		return nil, badRequest("The grant_type parameter is required.")
-	case grant != GrantCIBA:
+	}
+	grant, known := h.grants[name]
+	if !known {
 		return nil, refuse("unsupported_grant_type", "The grant_type is not supported.")
 	}
+	return grant(c)
+}
+
+// collect is the grant of CIBA section 10.1.
+func (h *Handler) collect(c *call) ([]byte, error) {
 	r, err := h.look(c)
 	if err != nil {
 		return nil, err
