@@ -129,6 +129,7 @@ type call struct {
 	*caller
 	id     approvals.ID // of the request it is about
 	secret string
+	cnf    *confirmation     // the key that the caller has shown to hold; nil: none
 	decoy  *approvals.Record // what stands in for the request; nil: it is a real one
 }
 

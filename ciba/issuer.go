@@ -30,6 +30,21 @@ type grant struct {
 	scope    []string
 	audience []string
 	details  approvals.Details
+	cnf      *confirmation
+}
+
+// confirmation is the cnf claim of RFC 7800: whoever shows the token must hold this key. A nil one is a bearer token.
+type confirmation struct {
+	JKT string `json:"jkt,omitempty"`      // thumbprint of a DPoP key (RFC 9449 section 6.1)
+	X5T string `json:"x5t#S256,omitempty"` // thumbprint of a certificate (RFC 8705 section 3.1)
+}
+
+// tokenType is the token_type of RFC 6749 section 7.1.
+func (c *confirmation) tokenType() string {
+	if c != nil && c.JKT != "" {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // about is the common part of both tokens: the approval, as the person gave it (REQ-236, 243).
@@ -55,6 +70,7 @@ type accessClaims struct {
 	Details    details         `json:"authorization_details,omitempty"`
 	Txn        string          `json:"txn"` // the request
 	Disclosure shownDisclosure `json:"disclosure"`
+	Confirm    *confirmation   `json:"cnf,omitempty"`
 }
 
 type actor struct {
@@ -112,7 +128,7 @@ func (i *issuer) respond(r *approvals.Request, g grant, at time.Time) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("access token of %s: %w", r.ID, err)
 	}
-	out := tokenResponse{AccessToken: access, TokenType: "Bearer", ExpiresIn: int(tokenLife / time.Second),
+	out := tokenResponse{AccessToken: access, TokenType: g.cnf.tokenType(), ExpiresIn: int(tokenLife / time.Second),
 		Scope: strings.Join(g.scope, " "), Details: rawDetails(g.details)}
 	if slices.Contains(g.scope, "openid") {
 		claims := idClaims{about: common, Audience: string(r.Agent), AtHash: atHash(access)}
@@ -144,7 +160,7 @@ func (i *issuer) accessToken(key *signingKey, common about, r *approvals.Request
 	}
 	return sign(key.accessToken, accessClaims{about: common, Audience: aud, ClientID: string(r.Agent), ID: newJTI(),
 		Scope: strings.Join(g.scope, " "), Actor: actor{string(r.Agent)}, Details: rawDetails(g.details),
-		Txn: string(r.ID), Disclosure: shown})
+		Txn: string(r.ID), Disclosure: shown, Confirm: g.cnf})
 }
 
 // subjectDecision is the subject's own approval: sub, acr, amr and auth_time are never another approver's.

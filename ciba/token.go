@@ -96,6 +96,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	granted.cnf = c.cnf
 	o, err := h.onceOf(c, kindRedeemed)
 	if err != nil {
 		return nil, err
