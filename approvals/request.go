@@ -251,6 +251,24 @@ func (r *Request) StateAt(at time.Time) State {
 // Also adds record writes that commit together with the request, or not at all.
 func (r *Request) Also(w ...Write) { r.writes = append(r.writes, w...) }
 
+// Clone returns a copy that can be changed without changing r, for a store that keeps what it has written. Lists are
+// copied, their elements are shared: a change appends to a list or replaces it. What waits to be written stays behind.
+func (r *Request) Clone() *Request {
+	c := *r
+	c.due, c.events, c.writes, c.forgotten = nil, nil, nil, false
+	c.Approvers, c.ACR = slices.Clone(r.Approvers), slices.Clone(r.ACR)
+	c.Scope, c.Audience = slices.Clone(r.Scope), slices.Clone(r.Audience)
+	c.Requested, c.Granted = slices.Clone(r.Requested), slices.Clone(r.Granted)
+	c.Salt, c.SecretHash, c.Door = slices.Clone(r.Salt), slices.Clone(r.SecretHash), slices.Clone(r.Door)
+	c.Disclosures, c.Decisions = slices.Clone(r.Disclosures), slices.Clone(r.Decisions)
+	c.Deliveries = slices.Clone(r.Deliveries)
+	if r.Step != nil {
+		step := *r.Step
+		c.Step = &step
+	}
+	return &c
+}
+
 // Forget makes the store delete the request instead of writing it. Its audit records stay.
 func (r *Request) Forget() { r.forgotten = true }
 

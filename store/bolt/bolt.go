@@ -42,6 +42,7 @@ type Store struct {
 	path   string
 	now    func() time.Time
 	commit *committer
+	recent *recent
 }
 
 // Open opens the file, or makes it. It is locked until [Store.Close]; the folder must exist.
@@ -53,7 +54,7 @@ func Open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	s := &Store{db: db, path: path, now: o.Now}
+	s := &Store{db: db, path: path, now: o.Now, recent: newRecent()}
 	if s.commit, err = newCommitter(db, o.BeforeCommit); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}

@@ -124,13 +124,9 @@ type changed struct {
 	saved    saved
 }
 
-// try runs change on a row. Nothing of it is visible to anybody until it is committed.
-func try(row []byte, change func(*approvals.Request) error) (changed, error) {
-	r, err := decodeRequest(row)
-	if err != nil {
-		return changed{}, err
-	}
-	from := placeOf(r)
+// try runs change on a request that nobody else holds. Nothing of it is visible to anybody until it is committed.
+func try(r *approvals.Request, change func(*approvals.Request) error) (changed, error) {
+	from, rev := placeOf(r), r.Rev
 	if err := change(r); err != nil {
 		return changed{}, err
 	}
@@ -140,20 +136,39 @@ func try(row []byte, change func(*approvals.Request) error) (changed, error) {
 	if err := checkRequest(r); err != nil {
 		return changed{}, err
 	}
-	r.Rev = revOf(row) + 1
+	r.Rev = rev + 1
 	p, err := prepare(r)
 	return changed{r, from, placeOf(r), p}, err
 }
 
-// Update changes a stored request ([approvals.Store]). change usually runs here, on the revision that is stored now;
+func tryRow(row []byte, change func(*approvals.Request) error) (changed, error) {
+	r, err := decodeRequest(row)
+	if err != nil {
+		return changed{}, err
+	}
+	return try(r, change)
+}
+
+// ahead runs change before its turn in a commit, on the request as it was written last. Where memory may be behind,
+// only a success counts: a refusal must be about what the file holds.
+func (s *Store) ahead(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (changed, error) {
+	if r := s.recent.get(id); r != nil {
+		if c, err := try(r, change); err == nil {
+			return c, nil
+		}
+	}
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return changed{}, err
+	}
+	return tryRow(row, change)
+}
+
+// Update changes a stored request ([approvals.Store]). change usually runs here, on the revision that was written last;
 // when somebody else commits first, it runs again inside the commit. It must not call the store.
 func (s *Store) Update(ctx context.Context, id approvals.ID,
 	change func(r *approvals.Request) error) (*approvals.Request, error) {
-	row, err := s.row(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	ahead, err := try(row, change)
+	ahead, err := s.ahead(ctx, id, change)
 	if err != nil {
 		return nil, err
 	}
@@ -164,9 +179,9 @@ func (s *Store) Update(ctx context.Context, id approvals.ID,
 			return nil, approvals.ErrNotFound
 		}
 		latest := ahead
-		if revOf(stored) != revOf(row) {
+		if revOf(stored)+1 != ahead.request.Rev {
 			var err error
-			if latest, err = try(stored, change); err != nil {
+			if latest, err = tryRow(stored, change); err != nil {
 				return nil, err
 			}
 		}
@@ -176,6 +191,7 @@ func (s *Store) Update(ctx context.Context, id approvals.ID,
 	if err != nil {
 		return nil, err // and leave result alone: when ctx has ended, the committer may still set it
 	}
+	s.recent.keep(result)
 	return result, nil
 }
 

@@ -1,0 +1,45 @@
+package bolt_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"assent/approvals"
+	"assent/store/bolt"
+)
+
+// What the store keeps decoded is its own: neither a caller who changes what Update returned, nor a change that was
+// refused half-way, shows in the next one.
+func TestUpdateStartsFromWhatIsStored(t *testing.T) {
+	s := openWith(t, filepath.Join(t.TempDir(), "assent.db"), bolt.Options{})
+	r := pending(time.Now(), "ann")
+	if err := s.Create(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	for n := range uint64(5) {
+		got, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+			if r.Binding != "" || len(r.Scope) != int(n) || r.Rev != n+1 {
+				t.Errorf("change %d sees %q, %d scopes, revision %d", n, r.Binding, len(r.Scope), r.Rev)
+			}
+			r.Scope = append(r.Scope, "openid")
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Binding, got.Scope[0] = "changed outside", "email"
+		if _, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+			r.Binding = "half-way"
+			return refused
+		}); !errors.Is(err, refused) {
+			t.Fatalf("Update: %v, want %v", err, refused)
+		}
+	}
+	stored, err := s.Request(t.Context(), r.ID)
+	if err != nil || stored.Rev != 6 || stored.Binding != "" || stored.Scope[0] != "openid" {
+		t.Errorf("Request: %+v, %v", stored, err)
+	}
+}
