@@ -8,6 +8,7 @@ import (
 )
 
 func TestFlow(t *testing.T) {
+	row(t, "REQ-160", "REQ-161", "REQ-162", "REQ-163", "REQ-164", "REQ-183", "REQ-184", "REQ-190", "REQ-198", "REQ-232")
 	s := newService(t)
 	ack := s.post("/bc-authorize", bc("authorization_details", payment, "scope", "openid trips.book openid"))
 	if ack.status != http.StatusOK || len(ack.json) != 3 { // REQ-160, 164

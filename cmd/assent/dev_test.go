@@ -84,6 +84,7 @@ func TestDemo(t *testing.T) {
 
 // REQ-175: over the limit nothing is worked on, and room comes back.
 func TestShed(t *testing.T) {
+	row(t, "REQ-175")
 	worked, held := 0, make(chan struct{})
 	entered := make(chan struct{})
 	h := shed(1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
