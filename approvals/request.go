@@ -126,9 +126,10 @@ func (rule Rule) met(r *Request) bool {
 // Delivery is one report about one attempt to reach the person.
 type Delivery struct {
 	Channel   string    `json:"channel"`
-	Attempt   int       `json:"attempt"`            // 1 for the first message of the channel
-	Status    string    `json:"status"`             // "accepted", "delivered", "failed", "unknown", "opened", "retracted"
+	Attempt   int       `json:"attempt"` // 1 for the first message of the channel
+	Status    Status    `json:"status"`
 	Code      string    `json:"code,omitempty"`     // the provider's code, from its closed set
+	Why       string    `json:"why,omitempty"`      // why this step was taken, in the planner's fixed words
 	Provider  string    `json:"provider,omitempty"` // the provider's message id
 	At        time.Time `json:"at"`
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
@@ -137,14 +138,18 @@ type Delivery struct {
 // maxDeliveries bounds what a runaway ladder or a chatty provider can put into one request.
 const maxDeliveries = 64
 
-// Record adds a channel's report. It is data, not a state, but it leaves an audit record.
+// Record adds a channel's report. It is data, not a state, but it leaves an audit record. A report that says nothing new
+// about its attempt changes nothing and is no error: whatever commits with it is written all the same.
 func (r *Request) Record(d Delivery) error {
+	if !r.news(d) {
+		return nil
+	}
 	if len(r.Deliveries) >= maxDeliveries {
 		return fmt.Errorf("record delivery: more than %d reports: %w", maxDeliveries, ErrDrop)
 	}
 	r.Deliveries = append(r.Deliveries, d)
 	r.record(KindDelivery, d.At, Actor{Kind: "channel", ID: d.Channel},
-		map[string]string{"status": d.Status, "attempt": fmt.Sprint(d.Attempt), "code": d.Code})
+		map[string]string{"status": string(d.Status), "attempt": fmt.Sprint(d.Attempt), "code": d.Code})
 	return nil
 }
 

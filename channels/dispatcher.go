@@ -54,7 +54,7 @@ func Kinds() []string {
 // Handle takes up the request of an event: a new one is planned, a failure receipt moves its ladder on, and what was sent
 // for an ended one is taken back. It bears repeats, any order and kinds beside [Kinds], because it plans from the store.
 func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
-	if e.Kind == approvals.KindDelivery && e.Facts["status"] != "failed" {
+	if e.Kind == approvals.KindDelivery && e.Facts["status"] != string(approvals.StatusFailed) {
 		return nil
 	}
 	if _, err := d.Desk.AsOf(ctx, e.Request, e.N); err != nil && !errors.Is(err, approvals.ErrNotFound) {

@@ -178,7 +178,7 @@ func (h *house) timeline(t testing.TB, id approvals.ID) (out []string) {
 		t.Fatal(err)
 	}
 	for _, d := range r.Deliveries {
-		line := d.Channel + " " + d.Status
+		line := d.Channel + " " + string(d.Status)
 		if d.Duplicate {
 			line += " again"
 		}

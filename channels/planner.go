@@ -27,6 +27,7 @@ const (
 	Busy     Outcome = "busy"     // certainly not sent
 	Gone     Outcome = "gone"
 	Rejected Outcome = "rejected"
+	Fault    Outcome = "fault"   // our account or settings were refused
 	Failed   Outcome = "failed"  // reported later
 	Unknown  Outcome = "unknown" // perhaps sent
 )
@@ -145,11 +146,11 @@ func overlay(tries []Try, reports []approvals.Delivery) []Try {
 // reported applies one later report. Reports come repeatedly and in any order; what was delivered once stays so.
 func (t Try) reported(d approvals.Delivery) Try {
 	switch {
-	case d.Status == "delivered":
+	case d.Status == approvals.StatusDelivered || d.Status == approvals.StatusOpened:
 		t.Outcome, t.delivered = Accepted, true
-	case d.Status == "accepted" && t.Outcome == Unknown:
+	case (d.Status == approvals.StatusAccepted || d.Status == approvals.StatusSent) && t.Outcome == Unknown:
 		t.Outcome = Accepted
-	case d.Status == "failed" && !t.delivered:
+	case d.Status == approvals.StatusFailed && !t.delivered:
 		t.Outcome, t.Ended = Failed, d.At
 	}
 	return t

@@ -267,8 +267,8 @@ func (w *world) send(next Next) {
 		w.task.Ladder = slices.DeleteFunc(slices.Clone(w.task.Ladder), func(r Rung) bool { return r.To == try.To })
 	}
 	if report := rapid.SampledFrom([]string{"", "", "delivered", "failed"}).Draw(w.t, "report"); report != "" {
-		w.task.Reports = append(w.task.Reports, approvals.Delivery{Channel: try.Channel, Attempt: try.Attempt, Status: report,
-			At: w.now})
+		w.task.Reports = append(w.task.Reports, approvals.Delivery{Channel: try.Channel, Attempt: try.Attempt,
+			Status: approvals.Status(report), At: w.now})
 	}
 }
 

@@ -63,15 +63,17 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, o Outcome, rep
 }
 
 // status is how an outcome stands in the timeline.
-func status(o Outcome, code string) (string, string) {
+func status(o Outcome, code string) (approvals.Status, string) {
 	switch o {
-	case Accepted, Unknown:
-		return string(o), code
+	case Accepted:
+		return approvals.StatusAccepted, code
+	case Unknown:
+		return approvals.StatusUnknown, code
 	}
 	if code == "" {
 		code = string(o)
 	}
-	return "failed", code
+	return approvals.StatusFailed, code
 }
 
 // again reads anew and tries change until nobody was faster. t then stands where the errand stands.
@@ -120,7 +122,7 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 		if !done {
 			return d.Records.Apply(ctx, t.conclude()...)
 		}
-		return t.errand.record(ctx, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: "retracted",
+		return t.errand.record(ctx, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: approvals.StatusRetracted,
 			At: t.now}, t.conclude()...)
 	})
 }

@@ -88,7 +88,7 @@ func (p *phone) Send(ctx context.Context, to approvals.Address, m channels.Messa
 	if err := p.put(ctx, to.Value, m); err != nil {
 		return approvals.Delivery{}, err
 	}
-	return approvals.Delivery{Channel: p.Name(), Status: "accepted", At: p.now()}, nil
+	return approvals.Delivery{Channel: p.Name(), Status: approvals.StatusAccepted, At: p.now()}, nil
 }
 
 // Retract replaces what was sent with the quiet word that nothing is left to do.

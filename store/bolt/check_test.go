@@ -33,7 +33,7 @@ func filled(t *testing.T) (*Store, *approvals.Request) {
 		t.Fatal(err)
 	}
 	r, err = s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
-		return r.Record(approvals.Delivery{Channel: "sms", At: at})
+		return r.Record(approvals.Delivery{Channel: "sms", Status: approvals.StatusAccepted, At: at})
 	})
 	if err != nil {
 		t.Fatal(err)
