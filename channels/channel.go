@@ -20,20 +20,24 @@ const leaseMargin = 10 * time.Second
 type Channel interface {
 	// Name matches [approvals.Address.Channel]: "sms", "push", "web".
 	Name() string
-	// Send hands the message to the provider, within ctx. nil means that the provider has it, not that anyone saw it; the
-	// Delivery then says how the provider names it (Provider, Code). Errors wrap [ErrGone], [ErrRejected] or [ErrBusy];
-	// any other one means "unknown". Errors never carry the address, the text, or what a provider wrote.
+	// Send hands the message to the provider, within ctx, and calls it once: whether to try again is for the dispatcher to
+	// say. nil means that the provider has it, not that anyone saw it. The Delivery says how the provider names it
+	// (Provider) and, beside an error too, why (Code: the provider's code from its closed set); its other members are
+	// filled in by the dispatcher. Errors wrap [ErrGone], [ErrRejected], [ErrBusy] or [ErrFault]; any other one means
+	// "unknown". Errors never carry the address, the text, or what a provider wrote.
 	Send(ctx context.Context, to approvals.Address, m Message) (approvals.Delivery, error)
 }
 
 // Retracter is a channel that can take a message back or replace it by "closed" on the person's device.
 type Retracter interface {
-	// Retract is called with a message of [KindClosed] whose Tag is that of the messages it closes. It bears repeats and
-	// messages that are no longer there. Errors mean what they mean for Send.
+	// Retract is called with a message of [KindClosed] whose Tag is that of the messages it closes, and whose Closes names
+	// them as the provider does. It bears repeats and messages that are no longer there. Errors mean what they mean for
+	// Send.
 	Retract(ctx context.Context, to approvals.Address, m Message) error
 }
 
-// Reporter is a channel whose provider reports later what became of a message (delivery receipts).
+// Reporter is a channel whose provider reports later what became of a message. Whoever takes such a callback hands it to
+// [Dispatcher.Receipt].
 type Reporter interface {
 	// ReportsLater says whether it is worth waiting for a report when the outcome of a call is unknown.
 	ReportsLater() bool

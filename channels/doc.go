@@ -3,7 +3,8 @@
 // It owns:
 //
 //   - the port to a provider ([Channel], with [Retracter] and [Reporter] for those that can do more) and what its errors
-//     mean ([ErrGone], [ErrRejected], [ErrBusy]);
+//     mean ([ErrGone], [ErrRejected], [ErrBusy], [ErrFault], anything else: unknown);
+//   - the door for what providers report later ([Dispatcher.Receipt]);
 //   - the planner ([Plan]): a pure function from what is known to the one next step;
 //   - the [Dispatcher], which takes steps, one claim at a time;
 //   - the words of the messages (message.go).

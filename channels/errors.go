@@ -1,14 +1,37 @@
 package channels
 
-import "errors"
-
-// What a channel may answer beside nil. Any other error, a timeout included, means that nobody knows whether the provider
-// has the message.
-var (
-	ErrGone     = errors.New("address is gone")     // forget the address, try the next one
-	ErrRejected = errors.New("message was refused") // this message will never pass here: try the next address
-	ErrBusy     = errors.New("provider is busy")    // certainly not sent: try again later
+import (
+	"errors"
+	"time"
 )
+
+// What a channel may answer beside nil. Any other error, a timeout after the request was written included, means that
+// nobody knows whether the provider has the message. The four mean that it certainly does not.
+var (
+	ErrGone     = errors.New("address is gone")     // forget the address, try the next one at once
+	ErrRejected = errors.New("message was refused") // this message will never pass here: the next one at once
+	ErrBusy     = errors.New("provider is busy")    // try again later; see [BusyError]
+	ErrFault    = errors.New("provider refuses us") // our credentials, settings or credit: the next one at once, and alert
+)
+
+// BusyError is [ErrBusy] from a provider that says when to come again, as Retry-After does.
+type BusyError struct {
+	After time.Duration // from now; longer than an hour counts as an hour
+}
+
+func (e *BusyError) Error() string { return ErrBusy.Error() + " for " + e.After.String() }
+
+// Unwrap makes errors.Is(err, ErrBusy) true.
+func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// RetryAfter is how long a provider wants to be left alone; 0 when it does not say.
+func RetryAfter(err error) time.Duration {
+	var busy *BusyError
+	if !errors.As(err, &busy) {
+		return 0
+	}
+	return min(max(busy.After, 0), busyMost)
+}
 
 // outcomeOf says what an answer of a channel means for its claim.
 func outcomeOf(err error) Outcome {
@@ -21,6 +44,8 @@ func outcomeOf(err error) Outcome {
 		return Rejected
 	case errors.Is(err, ErrBusy):
 		return Busy
+	case errors.Is(err, ErrFault):
+		return Fault
 	}
 	return Unknown
 }

@@ -52,6 +52,7 @@ func TestTexts(t *testing.T) {
 			}
 			c := approvals.Code{ID: "code1", Person: "ann", Locale: locale, Expires: noon.Add(5 * time.Minute)}
 			write(&out, codeMessage(testRoot(t), c, Next{Kind: KindCode, Channel: "phone", Attempt: 1}))
+			write(&out, TestMessage("test1", locale, noon.Add(5*time.Minute)))
 			golden(t, filepath.Join("testdata", "texts."+locale+".golden"), out.Bytes())
 		})
 	}
@@ -81,7 +82,8 @@ func golden(t *testing.T, path string, got []byte) {
 func TestLanguagesSayTheSame(t *testing.T) {
 	for _, locale := range []string{approvals.English, approvals.Korean} {
 		say := texts[locale]
-		all := []string{say.title, say.request, say.reminder, say.reminderBy, say.closed, say.codeTitle, say.code, say.day}
+		all := []string{say.title, say.request, say.reminder, say.reminderBy, say.closed, say.codeTitle, say.code,
+			say.testTitle, say.test, say.day}
 		for i, text := range all {
 			if text == "" {
 				t.Errorf("%s: text %d is missing", locale, i)
@@ -97,7 +99,7 @@ func TestLinksDiffer(t *testing.T) {
 		return requestMessage(root, "https://a.example", r, Next{Kind: KindRequest, Channel: channel, Attempt: attempt}, noon)
 	}
 	first := message("phone", 1)
-	if again := message("phone", 1); again != first {
+	if again := message("phone", 1); !cmp.Equal(again, first) {
 		t.Errorf("the same message differs: %+v and %+v", first, again)
 	}
 	for _, other := range []Message{message("phone", 2), message("mail", 1)} {

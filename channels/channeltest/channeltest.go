@@ -24,13 +24,15 @@ type Provider struct {
 }
 
 // refusals are the moods with one right error.
-var refusals = map[Mood]error{Busy: channels.ErrBusy, Reject: channels.ErrRejected, Gone: channels.ErrGone}
+var refusals = map[Mood]error{Busy: channels.ErrBusy, Later: channels.ErrBusy, Reject: channels.ErrRejected,
+	Gone: channels.ErrGone, Fault: channels.ErrFault}
 
 // Run is the contract of a [channels.Channel]. open returns a new provider for each part.
 func Run(t *testing.T, open func(t *testing.T) Provider) {
 	t.Run("accepted means that the provider has it", func(t *testing.T) { accepted(t, open(t)) })
 	t.Run("refusals wrap one of the errors", func(t *testing.T) { refused(t, open(t)) })
 	t.Run("a provider that hangs is unknown once ctx ends", func(t *testing.T) { hangs(t, open(t)) })
+	t.Run("an answer that breaks off is unknown, and not tried again", func(t *testing.T) { breaks(t, open(t)) })
 	t.Run("a context that has ended sends nothing", func(t *testing.T) { ended(t, open(t)) })
 	t.Run("many at once", func(t *testing.T) { concurrent(t, open(t)) })
 	t.Run("taking back bears repeats", func(t *testing.T) { retracts(t, open(t)) })
@@ -41,7 +43,7 @@ func Message(n int) channels.Message {
 	id := approvals.ID(fmt.Sprintf("request%d", n))
 	return channels.Message{Kind: channels.KindRequest, ID: string(id) + "/test/1", Request: id, Ref: id.Ref(),
 		Locale: approvals.English, Title: "Approval request from Travel Bot", Text: id.Ref() + " · decide by 14:32",
-		URL: "https://approve.example.com/r/7Kq2mX9wTzB4", Tag: fmt.Sprintf("tag%d", n),
+		Agent: "Travel Bot", By: "14:32", URL: "https://approve.example.com/r/7Kq2mX9wTzB4", Tag: fmt.Sprintf("tag%d", n),
 		Expires: time.Now().Add(5 * time.Minute)}
 }
 
@@ -74,6 +76,9 @@ func refused(t *testing.T, p Provider) {
 		if n := p.Has(m); n != 0 {
 			t.Errorf("%s: provider has %d copies, want 0", mood, n)
 		}
+		if after := channels.RetryAfter(err); mood == Later && after != LaterBy {
+			t.Errorf("%s: RetryAfter is %s, want %s", mood, after, LaterBy)
+		}
 		silent(t, err, p.To, m)
 	}
 }
@@ -81,6 +86,9 @@ func refused(t *testing.T, p Provider) {
 // silent checks that an error keeps address, link and text to itself.
 func silent(t *testing.T, err error, to approvals.Address, m channels.Message) {
 	t.Helper()
+	if err == nil {
+		return
+	}
 	for _, secret := range []string{to.Value, m.URL, m.Text, m.Title} {
 		if secret != "" && strings.Contains(err.Error(), secret) {
 			t.Errorf("error %q tells what it must not", err)
@@ -95,8 +103,24 @@ func hangs(t *testing.T, p Provider) {
 	p.Set(Hang)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := p.Channel.Send(ctx, p.To, Message(1))
+	m := Message(1)
+	_, err := p.Channel.Send(ctx, p.To, m)
 	unknown(t, err)
+	silent(t, err, p.To, m)
+}
+
+func breaks(t *testing.T, p Provider) {
+	if !has(p.Moods, Break) {
+		t.Skip("this provider cannot break off")
+	}
+	p.Set(Break)
+	m := Message(1)
+	_, err := p.Channel.Send(t.Context(), p.To, m)
+	unknown(t, err)
+	silent(t, err, p.To, m)
+	if n := p.Has(m); n > 1 {
+		t.Errorf("provider has %d copies, want at most 1: Send must not try again by itself", n)
+	}
 }
 
 func ended(t *testing.T, p Provider) {
@@ -111,7 +135,7 @@ func ended(t *testing.T, p Provider) {
 	}
 }
 
-// unknown checks for an error that is none of the three.
+// unknown checks for an error that is none of the four.
 func unknown(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -148,11 +172,15 @@ func retracts(t *testing.T, p Provider) {
 		t.Skip("this channel cannot take back")
 	}
 	m := Message(1)
-	if _, err := p.Channel.Send(t.Context(), p.To, m); err != nil {
+	report, err := p.Channel.Send(t.Context(), p.To, m)
+	if err != nil {
 		t.Fatal(err)
 	}
 	closed := m
 	closed.Kind, closed.URL, closed.Text = channels.KindClosed, "", m.Ref+" is closed. Nothing to do."
+	if report.Provider != "" {
+		closed.Closes = []string{report.Provider}
+	}
 	for range 2 {
 		if err := r.Retract(t.Context(), p.To, closed); err != nil {
 			t.Errorf("Retract: %v", err)

@@ -3,8 +3,10 @@ package channeltest
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"assent/approvals"
 	"assent/channels"
@@ -17,10 +19,16 @@ type Mood string
 const (
 	Accept Mood = "accept"
 	Busy   Mood = "busy"
+	Later  Mood = "later" // busy, and says for how long: [LaterBy]
 	Reject Mood = "reject"
 	Gone   Mood = "gone"
-	Hang   Mood = "hang" // takes the message and never answers
+	Fault  Mood = "fault" // refuses our account or settings
+	Hang   Mood = "hang"  // takes the message and never answers
+	Break  Mood = "break" // takes the message and breaks the answer off
 )
+
+// LaterBy is the Retry-After of a provider in the mood [Later].
+const LaterBy = 7 * time.Second
 
 // Item is one message that a [Recorder] has.
 type Item struct {
@@ -70,6 +78,12 @@ func (r *Recorder) Send(ctx context.Context, to approvals.Address, m channels.Me
 		return approvals.Delivery{Code: "no"}, fmt.Errorf("send: %w", channels.ErrRejected)
 	case Gone:
 		return approvals.Delivery{}, fmt.Errorf("send: %w", channels.ErrGone)
+	case Later:
+		return approvals.Delivery{Code: "429"}, fmt.Errorf("send: %w", &channels.BusyError{After: LaterBy})
+	case Fault:
+		return approvals.Delivery{Code: "401"}, fmt.Errorf("send: %w", channels.ErrFault)
+	case Break:
+		return approvals.Delivery{}, fmt.Errorf("send: %w", io.ErrUnexpectedEOF)
 	case Hang:
 		<-ctx.Done()
 		return approvals.Delivery{}, ctx.Err()
@@ -81,7 +95,7 @@ func (r *Recorder) take(to approvals.Address, m channels.Message) (Mood, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
-	if r.mood == Accept || r.mood == Hang {
+	if r.mood == Accept || r.mood == Hang || r.mood == Break {
 		r.items = append(r.items, Item{To: to, Message: m})
 	}
 	r.changed()
