@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,8 +22,12 @@ type Person struct {
 	Zone      string    `json:"zone"`   // IANA name; UTC when empty
 	Hints     []string  `json:"login_hints,omitempty"`
 	Email     string    `json:"email,omitempty"`
-	Phone     string    `json:"phone,omitempty"` // E.164
-	Addresses []Address `json:"addresses,omitempty"`
+	Phone     string    `json:"phone,omitempty"`     // E.164
+	Addresses []Address `json:"addresses,omitempty"` // in the person's order
+
+	Quiet QuietHours `json:"quiet_hours,omitzero"` // in Zone
+	Muted []string   `json:"muted,omitempty"`      // channels that bring this person no requests; codes come all the same
+
 	UserCode  string    `json:"user_code,omitempty"` // slow hash, made and compared by the agents' door
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
@@ -99,7 +104,12 @@ func (p *Person) Validate() error {
 	if _, err := time.LoadLocation(p.Zone); err != nil || p.Zone == "Local" { // which would be the host's
 		return invalid("zone", "must be an IANA time zone")
 	}
-	return nil
+	for i, channel := range p.Muted {
+		if channel == "" || len(channel) > 32 || slices.Contains(p.Muted[:i], channel) {
+			return invalid(fmt.Sprintf("muted[%d]", i), "must be the name of a channel, once")
+		}
+	}
+	return p.Quiet.validate()
 }
 
 func decodePerson(rec Record) (*Person, error) {
