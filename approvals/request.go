@@ -94,6 +94,7 @@ const (
 	WithdrawnByOperator Reason = "withdrawn_by_operator"
 	NotEligible         Reason = "not_eligible" // person or agent disabled before redemption
 	Unreachable         Reason = "unreachable"  // the ladder is exhausted and no channel accepted
+	QuietTime           Reason = "quiet_hours"  // the person's quiet hours last longer than the request
 )
 
 // Decision is one person's answer and the evidence for it.

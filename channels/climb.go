@@ -1,6 +1,10 @@
 package channels
 
-import "time"
+import (
+	"time"
+
+	"assent/approvals"
+)
 
 // climb tries to tell somebody at last.
 func (t Task) climb(now time.Time) Next {
@@ -13,13 +17,13 @@ func (t Task) climb(now time.Time) Next {
 	best, quiet := t.further(now), t.quiet("")
 	switch {
 	case best.Do == Send:
-		return best.dueAt(now)
+		return t.gated(best, now)
 	case now.Before(quiet): // the person may be reading
 		return Next{Do: Wait, At: earliest(quiet, t.Close), Reason: "outcome unknown"}
 	case t.Once:
 		return Next{Do: Nothing, Reason: "ladder exhausted"}
 	}
-	return Next{Do: Fail, Reason: "ladder exhausted"}
+	return Next{Do: Fail, Cause: approvals.Unreachable, Reason: "ladder exhausted"}
 }
 
 // further looks for the address that can be tried first; the order decides between equals.
@@ -36,43 +40,63 @@ func (t Task) further(now time.Time) (best Next) {
 	return best
 }
 
-// dueAt turns a message for later into a wait.
-func (n Next) dueAt(now time.Time) Next {
-	if n.At.After(now) {
-		n.Do = Wait
-	}
-	return n
-}
-
 // attempt says when a rung may be tried (again), or that it is used up.
 func (t Task) attempt(rung Rung) (next Next, left bool) {
-	tries := t.of(rung)
+	tries := t.of(rung, KindRequest)
 	next = t.message(rung, KindRequest)
+	next.At, next.Reason = t.free(rung), "next address"
 	if len(tries) == 0 {
-		next.Reason = "next address"
 		return next, true
 	}
 	last := tries[len(tries)-1]
+	if last.Outcome != Accepted {
+		return t.again(next, rung, tries)
+	}
+	next.Reason = "no answer to the message before"
+	return next, count(tries, Accepted) < rung.Repeat
+}
+
+// again says when a message that was refused, or that nobody knows about, may be tried once more at the same rung.
+func (t Task) again(next Next, rung Rung, tries []Try) (Next, bool) {
+	last := tries[len(tries)-1]
+	tries = sinceAccepted(tries)
 	next.Duplicate = count(tries, Unknown) > 0
+	next.At = t.free(rung)
 	switch last.Outcome {
 	case Busy:
-		n := count(tries, Busy)
-		next.At, next.Reason = last.Ended.Add(backoff(busyFirst, n)), "provider was busy"
-		return next, n < busyTries
+		next.At = latest(next.At, last.Ended.Add(t.backoff(busyFirst, count(tries, Busy))))
+		next.Reason = "provider was busy"
+		return next, true
+	case Fault:
+		next.At = latest(next.At, last.Ended.Add(t.backoff(faultFirst, count(tries, Fault))))
+		next.Reason = "provider has refused us"
+		return next, true
 	case Unknown:
-		next.At, next.Reason = last.Ended, "outcome unknown"
+		next.At, next.Reason = latest(next.At, last.Ended), "outcome unknown"
 		if rung.Reports {
-			next.At = last.Ended.Add(rung.Wait)
+			next.At = latest(next.At, last.Ended.Add(unknownWait))
 		}
 		return next, count(tries, Unknown) == 1
 	}
 	return next, false
 }
 
-// quiet is until when no other address than that one is tried, because the person may be reading what came.
+// free is until when the rung's provider is left alone.
+func (t Task) free(rung Rung) time.Time {
+	until := rung.Down
+	for _, try := range t.Tries {
+		if try.Channel == rung.Channel {
+			until = latest(until, try.Again)
+		}
+	}
+	return until
+}
+
+// quiet is until when nothing goes to that address, because the person may be reading what came. What perhaps came there is
+// no reason to wait: that message is to be made certain.
 func (t Task) quiet(to string) (until time.Time) {
 	for _, try := range t.Tries {
-		if try.To != to && (try.Outcome == Accepted || try.Outcome == Unknown) {
+		if try.Outcome == Accepted || try.Outcome == Unknown && try.To != to {
 			until = latest(until, try.Ended.Add(t.waitAfter(try)))
 		}
 	}
@@ -81,7 +105,7 @@ func (t Task) quiet(to string) (until time.Time) {
 
 // patience is how long the rungs after this one wait for a busy provider, from its first answer.
 func (t Task) patience(rung Rung) time.Time {
-	for _, try := range t.of(rung) {
+	for _, try := range t.of(rung, KindRequest) {
 		if try.Outcome == Busy {
 			return try.Ended.Add(rung.Wait)
 		}
@@ -103,7 +127,7 @@ func (t Task) follow(told Try, now time.Time) Next {
 	if next.Do == "" || !next.At.Before(t.Close) {
 		return t.rest("told")
 	}
-	return next.dueAt(now)
+	return t.gated(next, now)
 }
 
 // reminder goes once, the way the last message went.
@@ -113,14 +137,25 @@ func (t Task) reminder(told Try) (next Next) {
 	if !found || life <= remindAbove {
 		return Next{}
 	}
-	for _, try := range t.Tries {
-		if try.Kind == KindReminder {
+	next = t.message(rung, KindReminder)
+	next.Reason = "half of the time is over"
+	if tries := t.reminders(); len(tries) > 0 {
+		var left bool
+		if next, left = t.again(next, rung, tries); !left {
 			return Next{}
 		}
 	}
-	next = t.message(rung, KindReminder)
-	next.At, next.Reason = latest(t.From.Add(life/2), t.quiet("")), "half of the time is over"
+	next.At = latest(latest(next.At, t.free(rung)), latest(t.From.Add(life/2), t.quiet("")))
 	return next
+}
+
+func (t Task) reminders() (tries []Try) {
+	for _, try := range t.Tries {
+		if try.Kind == KindReminder {
+			tries = append(tries, try)
+		}
+	}
+	return tries
 }
 
 func (t Task) message(rung Rung, kind Kind) Next {
@@ -133,11 +168,21 @@ func (t Task) message(rung Rung, kind Kind) Next {
 	return Next{Do: Send, Channel: rung.Channel, To: rung.To, Attempt: attempt, Kind: kind}
 }
 
-// of returns the tries at one address that were not reminders: a reminder neither uses an address up nor saves it.
-func (t Task) of(rung Rung) (tries []Try) {
+// of returns the tries of one kind at one address. A reminder neither uses an address up nor saves it.
+func (t Task) of(rung Rung, kind Kind) (tries []Try) {
 	for _, try := range t.Tries {
-		if try.Channel == rung.Channel && try.To == rung.To && try.Kind != KindReminder {
+		if try.Channel == rung.Channel && try.To == rung.To && (try.Kind == KindReminder) == (kind == KindReminder) {
 			tries = append(tries, try)
+		}
+	}
+	return tries
+}
+
+// sinceAccepted leaves out what came before the last message that was accepted: a repeat is a message of its own.
+func sinceAccepted(tries []Try) []Try {
+	for i := len(tries) - 1; i >= 0; i-- {
+		if tries[i].Outcome == Accepted {
+			return tries[i+1:]
 		}
 	}
 	return tries
@@ -168,7 +213,12 @@ func count(tries []Try, o Outcome) (n int) {
 	return n
 }
 
-// backoff is the wait after the n-th failure.
+// backoff is the wait after the n-th failure. Requests of days ask less often than each hour, so that their tries can be
+// counted.
+func (t Task) backoff(first time.Duration, n int) time.Duration {
+	return min(backoff(first, n), max(busyMost, t.End.Sub(t.From)/busyParts))
+}
+
 func backoff(first time.Duration, n int) time.Duration {
-	return min(first<<min(2*(n-1), 20), busyMost)
+	return first << min(2*(max(n, 1)-1), 20)
 }

@@ -20,8 +20,8 @@ type Bus interface {
 	Send(ctx context.Context, channel, key, id string, at time.Time, payload []byte) error
 }
 
-// Dispatcher takes the steps that [Plan] names. All members are required, but Bus: without one, messages leave from
-// wherever their step is found.
+// Dispatcher takes the steps that [Plan] names. All members are required, but Bus, without which messages leave from
+// wherever their step is found, and Policy.
 type Dispatcher struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -31,6 +31,7 @@ type Dispatcher struct {
 	Channels  map[string]Channel
 	// Addresses lists where a person can be reached outside the inbox, best first.
 	Addresses func(*approvals.Person) []approvals.Address
+	Policy    Policy
 	Bus       Bus
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -142,9 +143,9 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool
 	case Wait:
 		return false, d.wait(ctx, t, acted)
 	case Fail:
-		return true, t.errand.fail(ctx)
+		return true, d.fail(ctx, t)
 	case Settle:
-		return true, d.settle(ctx, t, t.next, Unknown, approvals.Delivery{})
+		return true, d.settle(ctx, t, t.next, result{outcome: Unknown})
 	}
 	if hands != t.next.Channel && d.Bus != nil {
 		err := d.wake(ctx, t, time.Time{})
@@ -183,6 +184,9 @@ func token(s approvals.Step) string {
 
 // finish forgets the due step, and the claims once the request has ended: from then on nothing can be claimed.
 func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
+	if t.next.Held && !t.knownHeld() {
+		return t.errand.record(ctx, t.held(), t.conclude()...)
+	}
 	kept := t.sheet.read.Revision > 0
 	if !kept || !t.task.Ended { // most requests of people without outside addresses end here, many with nothing to write
 		step := t.step.Done()
@@ -197,7 +201,7 @@ func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
 func (d *Dispatcher) wait(ctx context.Context, t *turn, acted bool) error {
 	moved := !t.next.At.Equal(t.sheet.Next) || !t.step.At.Equal(t.sheet.Next)
 	if moved {
-		if err := d.Records.Apply(ctx, t.conclude()...); err != nil {
+		if err := d.postpone(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -208,4 +212,21 @@ func (d *Dispatcher) wait(ctx context.Context, t *turn, acted bool) error {
 		d.Log.WarnContext(ctx, "bus does not take schedules, leaving them to the sweep", "err", err)
 	}
 	return nil
+}
+
+// postpone moves the due step. A message that is kept back although its turn has come goes into the timeline, once for
+// each reason.
+func (d *Dispatcher) postpone(ctx context.Context, t *turn) error {
+	if !t.next.Held || t.knownHeld() {
+		return d.Records.Apply(ctx, t.conclude()...)
+	}
+	d.Log.InfoContext(ctx, "message kept back", "of", label(t.step), "channel", t.next.Channel, "until", t.next.At,
+		"why", t.next.Reason)
+	return t.errand.record(ctx, t.held(), t.conclude()...)
+}
+
+// fail ends what cannot be put before anybody.
+func (d *Dispatcher) fail(ctx context.Context, t *turn) error {
+	d.Log.WarnContext(ctx, "nobody can be reached", "of", label(t.step), "cause", t.next.Cause, "why", t.next.Reason)
+	return t.errand.fail(ctx, t.next)
 }

@@ -23,8 +23,8 @@ type matter interface {
 	first() time.Time
 	// expires is when its sheet may go.
 	expires() time.Time
-	// task is what is known of it beside ladder and tries.
-	task(now time.Time) Task
+	// task is what is known of it beside ladder and tries. p is nil when the person is gone.
+	task(ctx context.Context, p *approvals.Person, now time.Time) (Task, error)
 	// message renders what n sends, as of now.
 	message(n Next, now time.Time) Message
 }
@@ -37,8 +37,8 @@ type ledger interface {
 	hold(ctx context.Context, writes ...approvals.Write) error
 	// record makes the writes of an outcome and keeps the report.
 	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error
-	// fail says that nobody can be reached.
-	fail(ctx context.Context) error
+	// fail says that nobody can be reached, and why.
+	fail(ctx context.Context, n Next) error
 	// refresh brings memory up to date after somebody was faster.
 	refresh(ctx context.Context)
 }
@@ -93,9 +93,14 @@ func (e *request) person() approvals.PersonID { return e.r.Subject }
 func (e *request) first() time.Time           { return e.r.CreatedAt }
 func (e *request) expires() time.Time         { return e.r.ExpiresAt.Add(keepSheets) }
 
-func (e *request) task(now time.Time) Task {
-	return Task{From: e.r.CreatedAt, Close: e.r.DecideBy, End: e.r.ExpiresAt,
+func (e *request) task(_ context.Context, p *approvals.Person, now time.Time) (Task, error) {
+	t := Task{From: e.r.CreatedAt, Close: e.r.DecideBy, End: e.r.ExpiresAt,
 		Ended: e.r.StateAt(now) != approvals.Pending, Opened: !e.r.OpenedAt.IsZero(), Reports: e.r.Deliveries}
+	if p == nil || t.Ended {
+		return t, nil
+	}
+	t.Gates = Gates{Quiet: p.Quiet, Zone: p.Zone, Break: e.d.Policy.Break, Loud: e.d.Policy.loud(e.r)}
+	return t, nil
 }
 
 func (e *request) message(n Next, now time.Time) Message {
@@ -125,7 +130,7 @@ func (e *request) record(ctx context.Context, report approvals.Delivery, writes 
 }
 
 // fail looks at the store first: the page may have been opened at another node, and memory hears of that a little later.
-func (e *request) fail(ctx context.Context) error {
+func (e *request) fail(ctx context.Context, n Next) error {
 	r, err := e.d.Desk.AsOf(ctx, e.r.ID, e.r.Events+1)
 	if err != nil {
 		return err
@@ -133,7 +138,7 @@ func (e *request) fail(ctx context.Context) error {
 	if e.r.OpenedAt.IsZero() && !r.OpenedAt.IsZero() {
 		return fmt.Errorf("fail: opened meanwhile: %w", approvals.ErrConflict)
 	}
-	_, err = e.d.Desk.Fail(ctx, e.r.ID, approvals.Unreachable)
+	_, err = e.d.Desk.Fail(ctx, e.r.ID, n.Cause)
 	return err
 }
 
@@ -153,8 +158,8 @@ func (e *code) expires() time.Time                  { return e.c.Expires.Add(kee
 func (e *code) link(Next) []approvals.Write         { return nil }
 func (e *code) message(n Next, _ time.Time) Message { return codeMessage(e.d.Root, e.c, n) }
 
-func (e *code) task(time.Time) Task {
-	return Task{Close: e.c.Expires, End: e.c.Expires, Once: true}
+func (e *code) task(context.Context, *approvals.Person, time.Time) (Task, error) {
+	return Task{Close: e.c.Expires, End: e.c.Expires, Once: true}, nil
 }
 
 func (e *code) hold(ctx context.Context, writes ...approvals.Write) error {
@@ -170,4 +175,4 @@ func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...appro
 
 func (e *code) refresh(context.Context) {} // it is read from the store each time
 
-func (e *code) fail(context.Context) error { return nil } // the page offers another code
+func (e *code) fail(context.Context, Next) error { return nil } // the page offers another code

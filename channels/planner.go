@@ -6,14 +6,14 @@ import (
 	"assent/approvals"
 )
 
-// Numbers of the ladder. All waits count from the outcome before.
+// Numbers of the planner. All waits count from the outcome before.
 const (
-	DefaultWait = 60 * time.Second // from one channel to the next, and for a report on an unknown outcome
-
-	remindAbove  = 4 * time.Minute // requests that live no longer get no reminder
-	busyTries    = 8               // at one address; their waits add up to 1.7 hours
-	busyFirst    = 2 * time.Second // then four times as long each
+	unknownWait  = 60 * time.Second // for a report on an unknown outcome
+	remindAbove  = 4 * time.Minute  // requests that live no longer get no reminder
+	busyFirst    = 2 * time.Second  // then four times as long each
 	busyMost     = time.Hour
+	busyParts    = 40          // of a request's life: longer waits than an hour for requests of days
+	faultFirst   = time.Minute // an operator has to act
 	retractTries = 5
 )
 
@@ -42,6 +42,8 @@ type Try struct {
 	Until     time.Time `json:"until"` // end of the lease
 	Outcome   Outcome   `json:"outcome,omitempty"`
 	Ended     time.Time `json:"ended,omitzero"` // when the outcome was known
+	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone until then
+	Why       string    `json:"why,omitempty"`
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
 
 	Retracted    bool      `json:"retracted,omitempty"`
@@ -55,7 +57,9 @@ type Try struct {
 type Rung struct {
 	Channel  string
 	To       string        // which address, as a keyed name
-	Wait     time.Duration // before the next rung
+	Wait     time.Duration // after each message, before the next one
+	Repeat   int           // messages in all; 0 is 1
+	Down     time.Time     // its provider is left alone until then; the rungs after it do not wait for that
 	Retracts bool          // the channel is a [Retracter]
 	Reports  bool          // the channel's [Reporter] reports later
 }
@@ -72,6 +76,7 @@ type Task struct {
 	Ladder  []Rung // in the person's order, without what is gone; empty and never tried: the inbox only
 	Tries   []Try  // in the order of their claims
 	Reports []approvals.Delivery
+	Gates   Gates
 }
 
 // Do is what to do next.
@@ -90,21 +95,23 @@ const (
 // Next is the one next step, and why.
 type Next struct {
 	Do        Do
-	At        time.Time // of Wait
+	At        time.Time // of Wait; of Send, since when its turn has come
 	Channel   string    // of Send, Settle and Retract; of Wait, whose turn it will be
 	To        string
 	Attempt   int
 	Kind      Kind
-	Duplicate bool // the person may get this message for the second time
-	Reason    string
+	Duplicate bool             // the person may get this message for the second time
+	Held      bool             // its turn has come, and a gate keeps it back
+	Cause     approvals.Reason // of Fail, for the agent
+	Reason    string           // for whoever reads the timeline
 }
 
 // Plan returns the next step. It reads nothing but its arguments.
 //
 // There is never more than one message under way; channels follow each other with the rung's wait between them, unless
-// the one before certainly failed; nothing is sent from Close on or after the end, nor to any further address once the
-// page is open; and a request whose every address
-// failed is failed, while one that never had an outside address waits.
+// the one before certainly failed; nothing is sent from Close on or after the end, through a gate that is shut, nor to any
+// further address once the page is open; and a request whose every address failed is failed, while one that never had an
+// outside address waits.
 func Plan(t Task, now time.Time) Next {
 	t.Tries = overlay(t.Tries, t.Reports)
 	if open, found := t.open(); found {

@@ -34,9 +34,36 @@ func life(length time.Duration, ladder ...string) Task {
 func (t Task) tried(channel string, second int, o Outcome) Task {
 	at := noon.Add(time.Duration(second) * time.Second)
 	next := t.message(Rung{Channel: channel, To: "to-" + channel}, KindRequest)
+	// The list is copied, so that tasks can be built on one another.
 	t.Tries = append(slices.Clone(t.Tries), Try{Channel: channel, To: next.To, Attempt: next.Attempt, Kind: KindRequest,
 		At: at, Until: at.Add(20 * time.Second), Outcome: o, Ended: at})
 	return t
+}
+
+// reminded appends a reminder by push.
+func (t Task) reminded(second int, o Outcome) Task {
+	t = t.tried("push", second, o)
+	t.Tries[len(t.Tries)-1].Kind = KindReminder
+	return t
+}
+
+// down keeps a provider down until that second.
+func down(channel string, second int) func(*Task) {
+	return func(t *Task) {
+		for i := range t.Ladder {
+			if t.Ladder[i].Channel == channel {
+				t.Ladder[i].Down = noon.Add(time.Duration(second) * time.Second)
+			}
+		}
+	}
+}
+
+func repeat(n int) func(*Task) {
+	return func(t *Task) {
+		for i := range t.Ladder {
+			t.Ladder[i].Repeat = n
+		}
+	}
 }
 
 func (t Task) with(change func(*Task)) Task {
@@ -95,6 +122,31 @@ func TestPlan(t *testing.T) {
 			t.Reports = []approvals.Delivery{{Channel: "sms", Attempt: 1, Status: "failed", At: noon},
 				{Channel: "sms", Attempt: 1, Status: "delivered"}}
 		}), 5, "wait 60"},
+		{"busy for as long as it says", five("push").tried("push", 0, Busy).with(func(t *Task) {
+			t.Tries[0].Again = noon.Add(30 * time.Second)
+		}), 10, "wait 30"},
+		{"busy beyond the close: no use in waiting", five("push").tried("push", 0, Busy).with(func(t *Task) {
+			t.Tries[0].Again = noon.Add(time.Hour)
+		}), 10, "fail"},
+		{"our fault: next at once", five("push", "sms").tried("push", 0, Fault), 0, "send sms 1"},
+		{"our fault: again, once an operator may have acted", five("push").tried("push", 0, Fault), 1, "wait 60"},
+		{"our fault for too long", five("push").tried("push", 0, Fault).tried("push", 60, Fault), 61, "fail"},
+		{"provider is down: the next one meanwhile", five("push", "sms").with(down("push", 30)), 0, "send sms 1"},
+		{"provider is down: wait for it", five("push").with(down("push", 30)), 0, "wait 30"},
+		{"provider is down for the whole life", five("push").with(down("push", 300)), 0, "fail"},
+		{"days of refusal: asked less than each hour", life(7*24*time.Hour, "push").tried("push", 0, Busy).tried("push", 2,
+			Busy).tried("push", 9, Busy).tried("push", 9, Busy).tried("push", 9, Busy).tried("push", 9, Busy).
+			tried("push", 9, Busy).tried("push", 10, Busy), 10, "wait 15130"},
+		{"repeat: after the wait", five("push", "sms").with(repeat(2)).tried("push", 0, Accepted), 60, "send push 2"},
+		{"repeated: the next one", five("push", "sms").with(repeat(2)).tried("push", 0, Accepted).tried("push", 60, Accepted),
+			120, "send sms 1"},
+		{"repeated, but opened", five("push").with(repeat(9)).tried("push", 0, Accepted).with(opened), 60, "wait 150"},
+		{"a reminder that was refused", five("push").tried("push", 0, Accepted).reminded(150, Busy), 152,
+			"send push 3 reminder"},
+		{"a reminder that nobody knows about", five("push").tried("push", 0, Accepted).reminded(150, Unknown), 210,
+			"send push 3 reminder again"},
+		{"a reminder that was refused for good", five("push").tried("push", 0, Accepted).reminded(150, Rejected), 152,
+			"wait 300"},
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
@@ -148,6 +200,7 @@ type world struct {
 	now     time.Time
 	decided time.Time // zero: nobody does
 	opened  time.Time
+	joined  time.Time // until when an equal request speaks for this one
 }
 
 // TestPlanKeepsItsPromises plays whole lives against every kind of provider and checks each step against what the package
@@ -168,7 +221,7 @@ func (w *world) play() {
 			return
 		}
 		if next.Do == Fail {
-			w.fails()
+			w.fails(next)
 		}
 		w.step(next)
 	}
@@ -180,6 +233,14 @@ func newWorld(t *rapid.T) *world {
 		func(s string) string { return s[len(s)-3:] }).Draw(t, "ladder")
 	length := time.Duration(rapid.IntRange(10, 4000).Draw(t, "seconds")) * time.Second
 	w := &world{t: t, task: life(length, names...), now: noon}
+	for i := range w.task.Ladder {
+		rung := &w.task.Ladder[i]
+		rung.Wait = rapid.SampledFrom([]time.Duration{time.Second, DefaultWait, 10 * time.Minute}).Draw(t, "wait")
+		rung.Repeat = rapid.SampledFrom([]int{0, 1, 2, 5}).Draw(t, "repeat")
+		if rapid.IntRange(0, 3).Draw(t, "down") == 0 {
+			rung.Down = noon.Add(time.Duration(rapid.IntRange(0, 600).Draw(t, "until")) * time.Second)
+		}
+	}
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
 		if rapid.Bool().Draw(t, "never") {
 			return time.Time{}
@@ -187,6 +248,14 @@ func newWorld(t *rapid.T) *world {
 		return noon.Add(time.Duration(rapid.Int64Range(0, int64(length)).Draw(t, "after")))
 	})
 	w.decided, w.opened = moment.Draw(t, "decided"), moment.Draw(t, "opened")
+	w.joined = moment.Draw(t, "joined")
+	if rapid.Bool().Draw(t, "gates") {
+		w.task.Gates = Gates{Cool: moment.Draw(t, "cool"), Room: moment.Draw(t, "room"), Zone: "UTC",
+			Quiet: rapid.SampledFrom([]approvals.QuietHours{{}, {From: "11:00", To: "12:05"}, {From: "12:02", To: "12:30"},
+				{From: "12:10", To: "11:00"}}).Draw(t, "quiet hours"),
+			Break: rapid.Bool().Draw(t, "break"), Loud: rapid.Bool().Draw(t, "loud")}
+	}
+	w.passTo(noon)
 	return w
 }
 
@@ -219,36 +288,68 @@ func (w *world) maySend(next Next) {
 	if next.Kind == KindRequest && w.task.Opened {
 		w.t.Fatalf("sends %+v although the page is open", next)
 	}
-	attempt, before := 1, 0
+	w.mayPass(next)
+	rung, _ := w.task.rung(Try{Channel: next.Channel, To: next.To})
+	if w.now.Before(rung.Down) {
+		w.t.Fatalf("sends %+v to a provider that is down until %s", next, rung.Down)
+	}
+	attempt, before, accepted := 1, 0, 0
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		same := try.Channel == next.Channel && try.To == next.To
+		sent := try.Outcome == Accepted || try.Outcome == Unknown
 		switch {
 		case try.Outcome == Open:
 			w.t.Fatalf("sends %+v while %+v is under way", next, try)
-		case !same && (try.Outcome == Accepted || try.Outcome == Unknown) && w.now.Before(try.Ended.Add(DefaultWait)):
+		case !same && sent && w.now.Before(try.Ended.Add(w.task.waitAfter(try))):
 			w.t.Fatalf("sends %+v less than a wait after %+v", next, try)
-		case next.Kind == KindReminder && try.Kind == KindReminder:
+		case try.Channel == next.Channel && w.now.Before(try.Again):
+			w.t.Fatalf("sends %+v although the provider of %+v wants to be left alone", next, try)
+		case next.Kind == KindReminder && try.Kind == KindReminder && (try.Outcome == Accepted || try.Duplicate &&
+			try.Outcome == Unknown):
 			w.t.Fatal("reminds twice")
 		case next.Kind == KindRequest && same && try.Kind == KindRequest && (try.Outcome == Gone || try.Outcome == Rejected ||
-			try.Outcome == Accepted || try.Outcome == Failed):
+			try.Outcome == Failed):
 			w.t.Fatalf("sends %+v although %+v", next, try)
 		}
-		if same && try.Outcome == Unknown && try.Kind == KindRequest {
+		if same && try.Outcome == Accepted && w.now.Before(try.Ended.Add(rung.Wait)) {
+			w.t.Fatalf("repeats %+v less than a wait after %+v", next, try)
+		}
+		if same && try.Kind == next.Kind && try.Outcome == Accepted {
+			accepted, before = accepted+1, 0
+		}
+		if (same || next.Kind == KindReminder) && try.Outcome == Unknown && try.Kind == next.Kind {
 			before++
 		}
 		if try.Channel == next.Channel {
 			attempt++
 		}
 	}
+	if next.Kind == KindRequest && accepted >= max(rung.Repeat, 1) {
+		w.t.Fatalf("sends %+v for the time after the %d. of %d", next, accepted, rung.Repeat)
+	}
 	if next.Attempt != attempt {
 		w.t.Fatalf("attempt is %d, want %d", next.Attempt, attempt)
 	}
-	if next.Kind == KindRequest && (before > 1 || next.Duplicate != (before == 1)) {
+	if before > 1 || next.Duplicate != (before == 1) {
 		w.t.Fatalf("sends %+v after %d unknown outcomes", next, before)
 	}
 	half := w.task.End.Sub(w.task.From) / 2
 	if next.Kind == KindReminder && (half <= 2*time.Minute || w.now.Before(noon.Add(half))) {
 		w.t.Fatalf("reminds at %s of %s", w.now, 2*half)
+	}
+}
+
+// mayPass checks that no gate is shut.
+func (w *world) mayPass(next Next) {
+	g := w.task.Gates
+	end := g.Quiet.Until(w.now, g.Zone)
+	switch {
+	case g.Joined:
+		w.t.Fatalf("sends %+v although an equal request speaks for it", next)
+	case w.now.Before(g.Cool) || w.now.Before(g.Room):
+		w.t.Fatalf("sends %+v through a gate that is shut: %+v", next, g)
+	case !end.IsZero() && !g.Loud && (!g.Break || end.Before(w.task.Close)):
+		w.t.Fatalf("sends %+v in quiet hours until %s", next, end)
 	}
 }
 
@@ -258,9 +359,12 @@ func (w *world) send(next Next) {
 	try := Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To, Kind: next.Kind, At: w.now, Until: until,
 		Duplicate: next.Duplicate}
 	w.passTo(w.now.Add(time.Duration(rapid.IntRange(0, 9999).Draw(w.t, "ms")) * time.Millisecond))
-	answers := []Outcome{Accepted, Accepted, Busy, Busy, Gone, Rejected, Unknown, Open}
+	answers := []Outcome{Accepted, Accepted, Busy, Busy, Gone, Rejected, Fault, Unknown, Open}
 	if try.Outcome = rapid.SampledFrom(answers).Draw(w.t, "answer"); try.Outcome != Open {
 		try.Ended = w.now
+	}
+	if try.Outcome == Busy && rapid.Bool().Draw(w.t, "says for how long") {
+		try.Again = w.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(w.t, "after")) * time.Second)
 	}
 	w.task.Tries = append(w.task.Tries, try)
 	if try.Outcome == Gone {
@@ -291,6 +395,7 @@ func (w *world) passTo(at time.Time) {
 	w.now = at
 	passed := func(moment time.Time) bool { return !moment.IsZero() && !moment.After(at) }
 	w.task.Opened = passed(w.opened)
+	w.task.Gates.Joined = !w.joined.IsZero() && !passed(w.joined)
 	w.task.Ended = w.task.Ended || passed(w.decided) || !at.Before(w.task.End)
 }
 
@@ -315,13 +420,20 @@ func (w *world) rests() {
 	if w.task.Opened && len(w.task.Tries) == 0 {
 		return // nothing was needed
 	}
+	if until, _ := w.task.Gates.hold(w.now, w.task.Close); !until.Before(w.task.Close) {
+		return // the inbox has it
+	}
 	if len(w.task.Ladder)+len(w.task.Tries) > 0 && !w.task.Ended && w.now.Before(w.task.Close) {
 		w.t.Fatalf("rests for good before the end; tries: %+v", w.task.Tries)
 	}
 }
 
 // fails checks that nobody was reached, and ends the request.
-func (w *world) fails() {
+func (w *world) fails(next Next) {
+	if next.Cause == approvals.QuietTime {
+		w.failsQuietly()
+		return
+	}
 	if len(w.task.Ladder)+len(w.task.Tries) == 0 {
 		w.t.Fatal("fails a request that only has an inbox")
 	}
@@ -332,8 +444,23 @@ func (w *world) fails() {
 		w.t.Fatal("fails although somebody was told")
 	}
 	for _, rung := range w.task.Ladder {
-		if len(w.task.of(rung)) == 0 && !w.busyUntilClose() {
+		if len(w.task.of(rung, KindRequest)) == 0 && rung.Down.Before(w.task.Close) && !w.busyUntilClose() {
 			w.t.Fatalf("fails without having tried %+v", rung)
+		}
+	}
+	w.task.Ended = true
+}
+
+// failsQuietly checks that quiet hours leave no time at all, and ends the request.
+func (w *world) failsQuietly() {
+	g := w.task.Gates
+	until, why := g.hold(w.now, w.task.Close)
+	if why != WhyQuiet || g.Break || g.Joined || until.Before(w.task.Close) {
+		w.t.Fatalf("fails for quiet hours until %s: %+v", until, g)
+	}
+	for _, try := range overlay(w.task.Tries, w.task.Reports) {
+		if try.Outcome == Accepted || try.Outcome == Unknown {
+			w.t.Fatalf("fails for quiet hours although %+v", try)
 		}
 	}
 	w.task.Ended = true
@@ -342,7 +469,7 @@ func (w *world) fails() {
 // busyUntilClose reports whether an address keeps the next ones waiting past the close.
 func (w *world) busyUntilClose() bool {
 	for _, try := range w.task.Tries {
-		if try.Outcome != Gone && try.Outcome != Rejected && !try.Ended.Add(DefaultWait).Before(w.task.Close) {
+		if try.Outcome != Gone && try.Outcome != Rejected && !try.Ended.Add(w.task.waitAfter(try)).Before(w.task.Close) {
 			return true
 		}
 	}

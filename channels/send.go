@@ -17,7 +17,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	next := t.next
 	until := t.now.Add(SendTimeout + leaseMargin)
 	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
-		Kind: next.Kind, At: t.now, Until: until, Duplicate: next.Duplicate})
+		Kind: next.Kind, At: t.now, Until: until, Why: next.Reason, Duplicate: next.Duplicate})
 	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
 		return err
 	}
@@ -31,7 +31,18 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	if errors.Is(err, ErrGone) {
 		d.forget(ctx, t.errand.person(), t.to[next.To])
 	}
-	return d.settle(ctx, t, next, outcomeOf(err), report)
+	again := time.Time{}
+	if after := RetryAfter(err); after > 0 {
+		again = d.Now().Add(after)
+	}
+	return d.settle(ctx, t, next, result{outcomeOf(err), again, report})
+}
+
+// result is what a provider has answered.
+type result struct {
+	outcome Outcome
+	again   time.Time // not before, if it says so
+	report  approvals.Delivery
 }
 
 // hand calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
@@ -48,15 +59,17 @@ func (d *Dispatcher) hand(ctx context.Context, t *turn, until time.Time) (approv
 
 // settle keeps the outcome of a claim, in one transaction with what comes next. A claim that somebody else has settled
 // is left alone, unless all they could say was "unknown".
-func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, o Outcome, report approvals.Delivery) error {
+func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) error {
+	o, report := got.outcome, got.report
 	return d.again(ctx, t, func(t *turn) error {
 		try, found := t.sheet.try(n.Channel, n.Attempt)
 		if !found || try.Outcome != Open && (try.Outcome != Unknown || o == Unknown) {
 			return nil
 		}
-		try.Outcome, try.Ended = o, t.now
+		try.Outcome, try.Ended, try.Again = o, t.now, got.again
+		report.Channel, report.Attempt, report.At, report.Why, report.Duplicate = n.Channel, n.Attempt, t.now, try.Why,
+			try.Duplicate
 		t.plan()
-		report.Channel, report.Attempt, report.At, report.Duplicate = n.Channel, n.Attempt, t.now, try.Duplicate
 		report.Status, report.Code = status(o, report.Code)
 		return t.errand.record(ctx, report, t.conclude()...)
 	})
@@ -137,7 +150,7 @@ func (s *sheet) retract(n Next, done bool, now time.Time) (found bool) {
 		found = true
 		try.Retracted = done
 		try.RetractTries++
-		try.RetractAt = now.Add(backoff(busyFirst, try.RetractTries))
+		try.RetractAt = now.Add(min(backoff(busyFirst, try.RetractTries), busyMost))
 	}
 	return found
 }

@@ -3,6 +3,7 @@ package channels
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"assent/approvals"
@@ -33,10 +34,14 @@ func (d *Dispatcher) look(ctx context.Context, s approvals.Step) (*turn, error) 
 	if t.step.At.IsZero() { // an event knows no time
 		t.step.At = t.sheet.Next
 	}
-	t.task = e.task(t.now)
-	if t.task.Ladder, t.to, err = d.ladder(ctx, e.person(), t.task.Ended); err != nil {
+	p, err := d.Directory.Person(ctx, e.person())
+	if err != nil && !errors.Is(err, approvals.ErrNotFound) {
 		return nil, err
 	}
+	if t.task, err = e.task(ctx, p, t.now); err != nil {
+		return nil, err
+	}
+	t.task.Ladder, t.to = d.rungs(p, t.task)
 	t.plan()
 	return t, nil
 }
@@ -46,31 +51,27 @@ func (t *turn) plan() {
 	t.next = Plan(t.task, t.now)
 }
 
-// ladder lists the person's outside addresses that our channels serve. Somebody who is gone or disabled has none, but what
-// was sent is taken back all the same.
-func (d *Dispatcher) ladder(ctx context.Context, id approvals.PersonID, ended bool) (rungs []Rung,
-	to map[string]approvals.Address, err error) {
-	p, err := d.Directory.Person(ctx, id)
-	if errors.Is(err, approvals.ErrNotFound) || err == nil && p.Disabled && !ended {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
+// rungs lays the ladder over the person's outside addresses that our channels serve. Somebody who is gone or disabled has
+// none, but what was sent is taken back all the same. A muted channel still brings codes: they were asked for.
+func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[string]approvals.Address) {
+	if p == nil || p.Disabled && !t.Ended {
+		return nil, nil
 	}
 	to = map[string]approvals.Address{}
-	for _, a := range d.Addresses(p) {
+	for _, place := range d.Policy.ladder().over(d.Addresses(p)) {
+		a := place.to
 		c := d.Channels[a.Channel]
-		if c == nil {
+		if c == nil || slices.Contains(p.Muted, a.Channel) && !t.Once && !t.Ended {
 			continue
 		}
 		name := d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
 		to[name] = a
 		_, retracts := c.(Retracter)
 		reporter, reports := c.(Reporter)
-		rungs = append(rungs, Rung{Channel: a.Channel, To: name, Wait: DefaultWait, Retracts: retracts,
-			Reports: reports && reporter.ReportsLater()})
+		rungs = append(rungs, Rung{Channel: a.Channel, To: name, Wait: place.stage.Wait, Repeat: place.stage.Repeat,
+			Retracts: retracts, Reports: reports && reporter.ReportsLater()})
 	}
-	return rungs, to, nil
+	return rungs, to
 }
 
 // conclude returns the writes that leave the errand with the due step of t.next, or without one, and keep the sheet.
@@ -104,4 +105,18 @@ func (t *turn) leave(at time.Time) []approvals.Write {
 		writes = append(writes, t.sheet.write(t.errand.expires()))
 	}
 	return writes
+}
+
+// held is the report about a message that is kept back.
+func (t *turn) held() approvals.Delivery {
+	return approvals.Delivery{Channel: t.next.Channel, Attempt: t.next.Attempt, Status: approvals.StatusHeld,
+		Why: t.next.Reason, At: t.now}
+}
+
+// knownHeld reports whether the timeline says so already.
+func (t *turn) knownHeld() bool {
+	return slices.ContainsFunc(t.task.Reports, func(d approvals.Delivery) bool {
+		return d.Status == approvals.StatusHeld && d.Channel == t.next.Channel && d.Attempt == t.next.Attempt &&
+			d.Why == t.next.Reason
+	})
 }

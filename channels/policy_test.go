@@ -1,0 +1,125 @@
+package channels_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"assent/approvals"
+	"assent/channels"
+)
+
+// prefer changes Ann's preferences.
+func (h *house) prefer(t testing.TB, change func(*approvals.Person)) {
+	t.Helper()
+	p, err := h.directory.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := *p
+	change(&ann)
+	if err := h.directory.SavePerson(t.Context(), &ann); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lived opens a request of that life for Ann.
+func (h *house) lived(t testing.TB, life time.Duration) *approvals.Request {
+	t.Helper()
+	p, err := h.directory.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := h.directory.Agent(t.Context(), "bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := h.desk.Open(t.Context(), approvals.Ask{Agent: a, Subject: p, Scope: []string{"openid"}, Life: life})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// state is how the store knows a request.
+func (h *house) state(t testing.TB, id approvals.ID) (approvals.State, approvals.Reason) {
+	t.Helper()
+	r, err := h.Store.Request(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.State, r.Reason
+}
+
+// TestQuietHoursHold: the message waits for the person's morning, and the timeline says why, once.
+func TestQuietHoursHold(t *testing.T) {
+	h := newHouse(t) // noon in London, one o'clock in Berlin
+	h.prefer(t, func(p *approvals.Person) { p.Quiet = approvals.QuietHours{From: "12:30", To: "14:00"} })
+	r := h.lived(t, 3*time.Hour)
+	h.sweep(t)
+	h.clock.Advance(59 * time.Minute)
+	h.sweep(t)
+	if n := h.phone.Calls(); n != 0 {
+		t.Fatalf("%d messages in quiet hours", n)
+	}
+	h.clock.Advance(time.Minute)
+	h.sweep(t)
+	want := []string{"phone held", "phone accepted"}
+	if got := h.timeline(t, r.ID); !slices.Equal(got, want) {
+		t.Errorf("timeline is %q, want %q", got, want)
+	}
+	if r, err := h.Store.Request(t.Context(), r.ID); err != nil || r.Deliveries[0].Why != channels.WhyQuiet {
+		t.Errorf("held because %q, %v", r.Deliveries[0].Why, err)
+	}
+}
+
+// TestQuietHoursOutliveTheRequest: the agent learns at once that nobody will be asked, unless the operator lets such
+// messages through.
+func TestQuietHoursOutliveTheRequest(t *testing.T) {
+	h := newHouse(t)
+	h.prefer(t, func(p *approvals.Person) { p.Quiet = approvals.QuietHours{From: "12:30", To: "14:00"} })
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	if state, why := h.state(t, r.ID); state != approvals.Failed || why != approvals.QuietTime {
+		t.Errorf("request is %s because of %q, want failed because of %q", state, why, approvals.QuietTime)
+	}
+	h.Policy.Break = true
+	h.ask(t, "ann")
+	h.sweep(t)
+	if n := h.phone.Calls(); n != 1 {
+		t.Errorf("%d messages, want one that breaks through", n)
+	}
+}
+
+// TestMuted: a muted channel brings no requests; when all are muted the inbox has it, and that is no failure.
+func TestMuted(t *testing.T) {
+	h := newHouse(t)
+	h.prefer(t, func(p *approvals.Person) { p.Muted = []string{"phone"} })
+	h.ask(t, "ann")
+	h.sweep(t)
+	if phone, mail := h.phone.Calls(), h.mail.Calls(); phone != 0 || mail != 1 {
+		t.Errorf("%d messages by phone, %d by mail; phone is muted", phone, mail)
+	}
+	h.prefer(t, func(p *approvals.Person) { p.Muted = []string{"phone", "mail"} })
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	if state, _ := h.state(t, r.ID); state != approvals.Pending || h.mail.Calls() != 1 {
+		t.Errorf("request is %s after %d messages, want it to wait in the inbox", state, h.mail.Calls())
+	}
+}
+
+// TestPolicyLadder: the operator's order and waits are taken, not the defaults.
+func TestPolicyLadder(t *testing.T) {
+	h := newHouse(t)
+	h.Policy.Ladder = channels.Ladder{{Who: channels.WhoSubject, Channel: "mail", Wait: 10 * time.Second, Repeat: 2},
+		{Who: channels.WhoSubject, Channel: channels.AnyChannel, Wait: time.Minute, Repeat: 1}}
+	r := h.ask(t, "ann")
+	for range 3 {
+		h.sweep(t)
+		h.clock.Advance(10 * time.Second)
+	}
+	want := []string{"mail accepted", "mail accepted", "phone accepted"}
+	if got := h.timeline(t, r.ID); !slices.Equal(got, want) {
+		t.Errorf("timeline is %q, want %q", got, want)
+	}
+}
