@@ -15,7 +15,7 @@ type fault struct {
 	code      string
 	text      string // only characters of RFC 6749 section 5.2
 	retry     int    // Retry-After in seconds; 0: none
-	challenge bool   // WWW-Authenticate, because Basic was tried (REQ-051)
+	challenge string // WWW-Authenticate: because Basic was tried (REQ-051), or a resource wants a token
 }
 
 func (f *fault) Error() string { return f.code + ": " + f.text }
@@ -42,12 +42,15 @@ func (f *fault) after(seconds int) *fault {
 
 func badRequest(text string) *fault { return refuse("invalid_request", text) }
 
-const noClient = "Client authentication failed."
+const (
+	noClient       = "Client authentication failed."
+	basicChallenge = `Basic realm="assent", charset="UTF-8"`
+)
 
 // Faults that more than one file gives.
 var (
 	errClient       = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient}
-	errClientBasic  = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient, challenge: true}
+	errClientBasic  = &fault{status: http.StatusUnauthorized, code: "invalid_client", text: noClient, challenge: basicChallenge}
 	errUnknownUser  = refuse("unknown_user_id", "The hint does not name one active person.")
 	errUnauthorized = refuse("unauthorized_client", "The client is not registered for the CIBA grant.")
 	errNoACR        = &fault{status: http.StatusForbidden, code: "access_denied",

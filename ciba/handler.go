@@ -178,8 +178,8 @@ func (f *fault) headers(header http.Header) {
 	if f.retry > 0 {
 		header.Set("Retry-After", strconv.Itoa(f.retry))
 	}
-	if f.challenge {
-		header.Set("WWW-Authenticate", `Basic realm="assent", charset="UTF-8"`)
+	if f.challenge != "" {
+		header.Set("WWW-Authenticate", f.challenge)
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 // [signed.by] has found its key.
 type signed struct {
 	alg, kid, typ string
+	header        claims
 	claims        claims
 	jose          *jose.JSONWebSignature
 }
@@ -37,19 +38,18 @@ type signed struct {
 var errJWS = errors.New("must be a compact JWS")
 
 // readJWS reads header and payload strictly. Every algorithm that is not in algs, five parts, and critical extensions
-// are refused; headers that name or carry keys are not looked at (REQ-064).
-func readJWS(text string, algs []string) (*signed, error) {
+// are refused; headers that name or carry keys are not looked at here (REQ-064).
+func readJWS(text string, algs []string) (s *signed, err error) {
 	head, rest, _ := strings.Cut(text, ".")
 	body, _, ok := strings.Cut(rest, ".")
 	if !ok || strings.ContainsAny(text, " \t\r\n") {
 		return nil, errJWS
 	}
-	header, err := decodePart(head)
-	if err != nil {
+	s = &signed{}
+	if s.header, err = decodePart(head); err != nil {
 		return nil, err
 	}
-	s := &signed{}
-	if s.alg, s.kid, s.typ, err = readHeader(header); err != nil {
+	if s.alg, s.kid, s.typ, err = readHeader(s.header); err != nil {
 		return nil, err
 	}
 	if s.claims, err = decodePart(body); err != nil {
