@@ -54,6 +54,7 @@ func (a *asking) read() error {
 		(*asking).authenticate, // who asks
 		(*asking).mayAsk,       // registered for the CIBA grant
 		(*asking).noneTwice,    // duplicate parameters
+		(*asking).showKey,      // DPoP proof
 		(*asking).readRequest,  // request object, nothing outside it
 		(*asking).required,     // required parameters, one hint
 		(*asking).readHint,     //
@@ -175,7 +176,7 @@ func (a *asking) open() ([]byte, error) {
 	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
 		a.id = r.ID
 		body, writes, err = a.acknowledge(r.ID, secret, r.ExpiresAt.Sub(r.CreatedAt))
-		return writes, err
+		return append(writes, a.promised(r.ID, r.ExpiresAt)...), err
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
 	switch {

@@ -140,6 +140,34 @@ func BenchmarkRespond(b *testing.B) {
 	}
 }
 
+// BenchmarkProof is the check of one DPoP proof, its entry in the replay log included.
+func BenchmarkProof(b *testing.B) {
+	for _, alg := range dpopAlgs {
+		b.Run(alg, func(b *testing.B) {
+			s := newService(b)
+			var lines []string
+			for range 20_000 {
+				lines = append(lines, proofOf(b, alg, alg, nil))
+				if alg == "PS256" && len(lines) == 500 {
+					break // slow to sign
+				}
+			}
+			r := httptest.NewRequest(http.MethodPost, "/token", nil)
+			next := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Header["Dpop"] = lines[next%len(lines) : next%len(lines)+1]
+				if next++; next%len(lines) == 0 {
+					clear(s.Replay.used)
+				}
+				if _, err := s.proofs.shown(&call{r: r, at: time.Now()}, "", false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkEmptyHandler parses the same form and answers nothing: what the others are measured against.
 func BenchmarkEmptyHandler(b *testing.B) {
 	body := bc("authorization_details", payment).String()

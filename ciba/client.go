@@ -55,6 +55,10 @@ type Client struct {
 	HintPrivacy string       `json:"hint_privacy,omitempty"` // blind (REQ-282)
 	EnforceACR  bool         `json:"acr_enforce,omitempty"`  // acr_values out of reach are refused (REQ-131)
 
+	DPoPBound        bool `json:"dpop_bound_access_tokens,omitempty"` // REQ-039
+	DPoPNonce        bool `json:"dpop_nonce_required,omitempty"`      // its proofs must contain our nonce (REQ-202)
+	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+
 	keys []clientKey // of JWKS
 }
 
@@ -167,6 +171,9 @@ type Metadata struct {
 	HintPrivacy       string          `json:"hint_privacy"`               // ours: blind
 	PureOAuth         bool            `json:"pure_oauth"`                 // ours
 	EnforceACR        bool            `json:"acr_enforce"`                // ours
+	DPoPBound         bool            `json:"dpop_bound_access_tokens"`
+	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
+	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
@@ -238,7 +245,8 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
-		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR}
+		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR,
+		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

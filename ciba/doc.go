@@ -28,6 +28,8 @@
 //	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240
 //	answers that got lost and are asked for again  idempotency.go
 //	ID token, access token                         issuer.go       OpenID Connect Core 2; RFC 9068
+//	what a token is bound to                       binding.go      RFC 9449 5; RFC 8705 3
+//	DPoP proofs and nonces                         dpop.go         RFC 9449 4, 8
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2

@@ -65,3 +65,32 @@ func FuzzAuthorizationDetails(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDPoP: no header makes the check of a proof fail, and what it takes for a proof is signed by the key that it names.
+func FuzzDPoP(f *testing.F) {
+	good := proofOf(f, "ES256", "ES256", nil)
+	head, rest, _ := strings.Cut(good, ".")
+	body, signature, _ := strings.Cut(rest, ".")
+	f.Add(good)
+	f.Add(proofOf(f, "EdDSA", "EdDSA", nil, "nonce", "x", "ath", "y"))
+	f.Add(proofOf(f, "PS256", "PS256", nil, "iat", 1e300, "htu", "https://assent.example/%zz"))
+	for _, jwk := range []any{nil, "x", []int{1}, object{"kty": "EC"}, object{"kty": "RSA", "n": "AQ", "e": "AQAB"},
+		object{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}, object{"kty": "oct", "k": "AA"},
+		object{"kty": "OKP", "crv": "Ed25519", "x": "AA", "d": "AA"}} {
+		f.Add(proofOf(f, "ES256", "ES256", object{"jwk": jwk}))
+	}
+	for _, seed := range []string{"", ".", "..", "....", head, head + "..", "." + body + ".", head + "." + body + ".",
+		head + "=." + body + "." + signature, "e30.e30.e30", strings.Repeat("a.", 5000)} {
+		f.Add(seed)
+	}
+	s := newService(f)
+	f.Fuzz(func(t *testing.T, header string) {
+		s.t = t
+		if a := s.post("/token", tk("x"), "DPoP", header); a.status >= 500 {
+			t.Errorf("%q: %d %s", header, a.status, a.raw)
+		}
+		if proof, err := readProof(header); err == nil && len(proof.thumbprint) != 43 {
+			t.Errorf("%q: thumbprint %q", header, proof.thumbprint)
+		}
+	})
+}

@@ -41,6 +41,7 @@ type Handler struct {
 	Parts
 	routes  map[string]http.HandlerFunc // by exact path: nothing here has parameters in its path
 	clients *clients
+	proofs  *proofs
 	issuer  *issuer
 	grants  map[string]func(*call) ([]byte, error) // by grant_type: what is here is advertised
 	pace    *pace
@@ -64,8 +65,13 @@ func New(p Parts) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	origins, err := originsOf(p.Issuer)
+	if err != nil {
+		return nil, err
+	}
 	h := &Handler{Parts: p, routes: map[string]http.HandlerFunc{}, clients: known, pace: newPace(),
 		codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
+		proofs:  &proofs{root: p.Root, replay: p.Replay, origins: origins},
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
 		closing: make(chan struct{})}
 	h.grants = map[string]func(*call) ([]byte, error){

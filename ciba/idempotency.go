@@ -27,10 +27,11 @@ const (
 // maxKey is the longest Idempotency-Key.
 const maxKey = 255
 
-// keptAnswer is a sealed answer and the keyed digest of the request that it belongs to.
+// keptAnswer is a sealed answer and the keyed digests of the request that it belongs to.
 type keptAnswer struct {
 	V      int    `json:"v"`
 	Body   []byte `json:"body"`   // keyed digest of the request's parameters
+	Holder []byte `json:"holder"` // keyed digest of the key that the agent showed
 	Sealed []byte `json:"sealed"` // the answer
 }
 
@@ -41,6 +42,7 @@ type once struct {
 	kind    string
 	name    string
 	body    []byte
+	holder  []byte
 }
 
 // onceOf returns nil for a request without the header.
@@ -54,14 +56,15 @@ func (h *Handler) onceOf(c *call, kind string) (*once, error) {
 		return nil, badRequest("The Idempotency-Key header must be one value of at most 255 bytes.")
 	}
 	return &once{records: h.Records, root: h.Root, kind: kind,
-		name: h.Root.Name(keys.LabelLookup, kind, string(c.agent.ID), key),
-		body: h.Root.MAC(keys.LabelLookup, append([]string{kind, "body"}, c.form.wants()...)...)}, nil
+		name:   h.Root.Name(keys.LabelLookup, kind, string(c.agent.ID), key),
+		body:   h.Root.MAC(keys.LabelLookup, append([]string{kind, "body"}, c.form.wants()...)...),
+		holder: h.Root.MAC(keys.LabelLookup, append([]string{kind, "holder"}, c.cnf.parts()...)...)}, nil
 }
 
 // put is the write that keeps an answer for a while, together with what it answers. It fails if the key is taken.
 func (o *once) put(answer []byte, until time.Time) approvals.Write {
 	sealed := o.root.Seal(o.purpose(), answer)
-	value, _ := json.Marshal(keptAnswer{V: 1, Body: o.body, Sealed: sealed}) // a number and bytes: cannot fail
+	value, _ := json.Marshal(keptAnswer{V: 1, Body: o.body, Holder: o.holder, Sealed: sealed}) // a number and bytes: cannot fail
 	return approvals.PutNew(o.kind, o.name, value, until)
 }
 
@@ -81,11 +84,23 @@ func (o *once) find(ctx context.Context) ([]byte, error) {
 	if subtle.ConstantTimeCompare(kept.Body, o.body) != 1 {
 		return nil, errKeyReused
 	}
+	if subtle.ConstantTimeCompare(kept.Holder, o.holder) != 1 {
+		return nil, o.stranger()
+	}
 	answer, err := o.root.Open(o.purpose(), kept.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open kept answer: %w", err)
 	}
 	return answer, nil
+}
+
+// stranger is the answer to the same call with another key, or without the one that the answer is bound to. An agent
+// that asks may have made a new key; tokens are for the key that they were made for.
+func (o *once) stranger() error {
+	if o.kind == kindRedeemed {
+		return errUsed
+	}
+	return errKeyReused
 }
 
 // readOnce looks for the acknowledgement of an earlier request with the same key (REQ-169).

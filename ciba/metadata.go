@@ -30,6 +30,7 @@ type discovery struct {
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	DPoPAlgs            []string `json:"dpop_signing_alg_values_supported"`
 	SubjectTypes        []string `json:"subject_types_supported"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	Scopes              []string `json:"scopes_supported"`
@@ -58,6 +59,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		UserCode:      true,
 		AuthMethods:   authMethods,
 		AuthAlgs:      assertionAlgs,
+		DPoPAlgs:      dpopAlgs,
 		SubjectTypes:  []string{"public"},
 		IDTokenAlgs:   []string{string(jose.ES256)},
 		Scopes:        commonScopes,

@@ -37,6 +37,7 @@ func TestDiscovery(t *testing.T) {
 		"token_endpoint_auth_methods_supported":                           list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
 		"backchannel_authentication_request_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-006
 		"token_endpoint_auth_signing_alg_values_supported":                list("PS256", "ES256", "EdDSA"),                                      // REQ-062
+		"dpop_signing_alg_values_supported":                               list("PS256", "ES256", "EdDSA"),                                      // REQ-010
 		"authorization_details_types_supported":                           list("document_access", "payment_initiation", "tool_call"),           // REQ-011
 		"jwks_uri":                                                        testIssuer + "/.well-known/jwks.json",                                // REQ-012
 		"id_token_signing_alg_values_supported":                           list("ES256"),                                                        // REQ-013

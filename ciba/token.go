@@ -8,9 +8,10 @@ import (
 	"assent/approvals"
 )
 
-// token answers RFC 6749 section 3.2: it decodes, authenticates, and lets the grant speak.
-func (h *Handler) token(c *call) ([]byte, error) {
-	if err := h.readCall(c, true); err != nil {
+// token answers RFC 6749 section 3.2: it decodes, authenticates, asks for the key that a token will be
+// bound to, and lets the grant speak.
+func (h *Handler) token(c *call) (body []byte, err error) {
+	if err = h.readCall(c, true); err != nil {
 		return nil, err
 	}
 	name := c.form.get("grant_type")
@@ -20,6 +21,9 @@ func (h *Handler) token(c *call) ([]byte, error) {
 	grant, known := h.grants[name]
 	if !known {
 		return nil, refuse("unsupported_grant_type", "The grant_type is not supported.")
+	}
+	if c.cnf, err = h.confirm(c); err != nil {
+		return nil, err
 	}
 	return grant(c)
 }
@@ -92,6 +96,9 @@ func (h *Handler) judge(c *call, r *approvals.Request) ([]byte, error) {
 // redeem spends the approval. Without an Idempotency-Key the commit comes first and then the signature (REQ-198). With
 // one, the signed answer is sealed and committed together with the redemption, so that a lost answer can be had again.
 func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
+	if err := h.keepsPromise(c.r.Context(), r.ID, c.cnf); err != nil {
+		return nil, err
+	}
 	granted, err := h.narrow(c.form, r)
 	if err != nil {
 		return nil, err
