@@ -30,6 +30,7 @@
 //	ID token, access token                         issuer.go       OpenID Connect Core 2; RFC 9068
 //	what a token is bound to                       binding.go      RFC 9449 5; RFC 8705 3
 //	DPoP proofs and nonces                         dpop.go         RFC 9449 4, 8
+//	access tokens that are shown to us             presented.go    RFC 6750 2.1; RFC 9449 7
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2

@@ -206,6 +206,17 @@ func (k *Keyring) signed(s *signed) bool {
 	return s.by(found[:min(len(found), maxKeyTries)])
 }
 
+// signedLately reports whether a key that is still published made the signature. A token of a retired one has expired.
+func (k *Keyring) signedLately(s *signed) bool {
+	at := k.now()
+	for _, key := range k.state().keys {
+		if key.KeyID() == s.kid && !key.stored.gone(at) {
+			return s.by([]clientKey{{id: s.kid, public: key.Public()}})
+		}
+	}
+	return false
+}
+
 func (s storedKey) gone(at time.Time) bool { return !s.Until.IsZero() && !at.Before(s.Until) }
 
 // create makes a P-256 key and seals it.
