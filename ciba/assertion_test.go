@@ -434,7 +434,7 @@ func TestJWKSURISingleFlight(t *testing.T) {
 		r := &remoteKeys{http: slow, now: time.Now}
 		found := make(chan int, 10)
 		for range 10 {
-			go func() { found <- len(r.find(t.Context(), "c", "https://keys.example", "ES256")) }()
+			go func() { found <- len(r.find(t.Context(), "c", "https://keys.example", withID("ES256"))) }()
 		}
 		close(release)
 		for range 10 {

@@ -83,7 +83,7 @@ func (a *asking) readForm() (err error) {
 }
 
 func (a *asking) authenticate() (err error) {
-	a.caller, err = a.h.clients.authenticate(a.r.Context(), a.r.Header, a.form, a.at)
+	a.caller, err = a.h.clients.authenticate(a.r, a.form, a.at)
 	return err
 }
 

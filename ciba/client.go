@@ -23,7 +23,7 @@ const (
 	PrivateKeyJWT = "private_key_jwt"
 )
 
-// authMethods is what is on: it is advertised, and nothing else can be registered.
+// authMethods is what is on everywhere. It is advertised; beside it, only certificates can be registered.
 var authMethods = []string{SecretBasic, SecretPost, PrivateKeyJWT}
 
 // MinSecret is the least length of a secret that is given by hand outside dev mode.
@@ -58,6 +58,7 @@ type Client struct {
 	DPoPBound        bool `json:"dpop_bound_access_tokens,omitempty"` // REQ-039
 	DPoPNonce        bool `json:"dpop_nonce_required,omitempty"`      // its proofs must contain our nonce (REQ-202)
 	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	certificateSubject
 
 	keys []clientKey // of JWKS
 }
@@ -105,8 +106,8 @@ func SetSecret(a *approvals.Agent, root *keys.Root, secret string, oldUntil time
 	if err != nil {
 		return err
 	}
-	if c.AuthMethod == PrivateKeyJWT {
-		return &approvals.FieldError{Field: "client_secret", Rule: "must be absent with private_key_jwt"}
+	if c.AuthMethod != SecretBasic && c.AuthMethod != SecretPost {
+		return &approvals.FieldError{Field: "client_secret", Rule: "must be absent with " + c.AuthMethod}
 	}
 	if err := checkSecret(secret); err != nil {
 		return err
@@ -174,6 +175,7 @@ type Metadata struct {
 	DPoPBound         bool            `json:"dpop_bound_access_tokens"`
 	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
 	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
+	certificateSubject
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
@@ -195,8 +197,8 @@ func (m Metadata) validate(types approvals.Types) error {
 		ok          bool
 		field, rule string
 	}{
-		{slices.Contains(authMethods, m.AuthMethod), "token_endpoint_auth_method",
-			"must be private_key_jwt, client_secret_basic or client_secret_post"},
+		{slices.Contains(authMethods, m.AuthMethod) || m.byCertificate(), "token_endpoint_auth_method",
+			"must be private_key_jwt, tls_client_auth, self_signed_tls_client_auth, client_secret_basic or client_secret_post"},
 		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
 		{m.HintPrivacy == "" || m.HintPrivacy == privacyBlind, "hint_privacy", "must be blind or absent"},
 		{!m.UserCode || m.HintPrivacy == "", "backchannel_user_code_parameter", "must be false with hint_privacy blind"},
@@ -218,7 +220,7 @@ func (m Metadata) validate(types approvals.Types) error {
 			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
-	for _, check := range []func() error{m.checkKeys, m.checkRequestAlg, m.checkHintIssuers, m.checkAssertions} {
+	for _, check := range []func() error{m.checkKeys, m.checkRequestAlg, m.checkHintIssuers, m.checkAssertions, m.checkCertificates} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -246,7 +248,7 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
 		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR,
-		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound}
+		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound, certificateSubject: m.certificateSubject}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -33,8 +34,9 @@ type proof struct {
 	method    string
 	id        string
 	secret    string
-	raw       string  // the secret without percent-decoding, for clients that do not encode
-	assertion *signed // instead of a secret
+	raw       string              // the secret without percent-decoding, for clients that do not encode
+	assertion *signed             // instead of a secret
+	chain     []*x509.Certificate // instead of both: what the TLS connection has shown, the client's own first
 }
 
 // clients authenticates, keeping what it parsed for as long as the directory keeps the record it parsed.
@@ -43,6 +45,7 @@ type clients struct {
 	root      *keys.Root
 	replay    *Replay
 	remote    *remoteKeys
+	mtls      *MTLS // nil: no certificates
 	issuer    string
 	endpoints []string
 	nobody    *Client // stands in for clients that do not exist, so that they cost the same
@@ -54,8 +57,12 @@ func newClients(p Parts) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clients{directory: p.Directory, root: p.Root, replay: p.Replay, issuer: p.Issuer,
-		endpoints: endpointsOf(p.Issuer), remote: &remoteKeys{http: p.Fetch, now: p.Now},
+	endpoints := endpointsOf(p.Issuer)
+	if p.MTLS != nil && p.MTLS.URL != "" {
+		endpoints = append(endpoints, endpointsOf(p.MTLS.URL)...) // REQ-058
+	}
+	return &clients{directory: p.Directory, root: p.Root, replay: p.Replay, mtls: p.MTLS, issuer: p.Issuer,
+		endpoints: endpoints, remote: &remoteKeys{http: p.Fetch, now: p.Now},
 		nobody: &Client{Secrets: []Secret{{MAC: p.Root.MAC(keys.LabelClient, "", NewSecret())}}, keys: own}}, nil
 }
 
@@ -79,7 +86,8 @@ func nobodysKeys() ([]clientKey, error) {
 
 // authenticate decides who calls. Unknown, disabled, wrong secret and wrong method take the same path to the same bytes
 // (REQ-047 to 052).
-func (cs *clients) authenticate(ctx context.Context, header http.Header, form *params, now time.Time) (*caller, error) {
+func (cs *clients) authenticate(r *http.Request, form *params, now time.Time) (*caller, error) {
+	ctx, header := r.Context(), r.Header
 	refusal := errClient
 	if header.Get("Authorization") != "" && isBasic(header.Get("Authorization")) {
 		refusal = errClientBasic
@@ -89,6 +97,9 @@ func (cs *clients) authenticate(ctx context.Context, header http.Header, form *p
 		return nil, err
 	}
 	if offered == nil {
+		offered = cs.offerCertificate(r, form)
+	}
+	if offered == nil {
 		return nil, refusal
 	}
 	agent, client, err := cs.find(ctx, offered.id)
@@ -96,7 +107,7 @@ func (cs *clients) authenticate(ctx context.Context, header http.Header, form *p
 		return nil, err
 	}
 	good := cs.proves(ctx, client, offered, now)
-	if !good || agent == nil || agent.Disabled || client.AuthMethod != offered.method {
+	if !good || agent == nil || agent.Disabled || !offered.by(client.AuthMethod) {
 		return nil, refusal
 	}
 	if offered.assertion != nil {
@@ -109,7 +120,10 @@ func (cs *clients) authenticate(ctx context.Context, header http.Header, form *p
 
 // proves reports whether the credential is the client's own. Nobody's is judged like anybody's.
 func (cs *clients) proves(ctx context.Context, c *Client, offered *proof, now time.Time) bool {
-	if offered.assertion != nil {
+	switch {
+	case offered.chain != nil:
+		return cs.certifies(ctx, c, offered, now)
+	case offered.assertion != nil:
 		return cs.asserts(ctx, c, offered, now)
 	}
 	good := c.matches(cs.root, offered.id, offered.secret, now)
@@ -117,6 +131,14 @@ func (cs *clients) proves(ctx context.Context, c *Client, offered *proof, now ti
 		good = c.matches(cs.root, offered.id, offered.raw, now) || good
 	}
 	return good
+}
+
+// by reports whether a proof is by the registered method. Which of the two a certificate is meant for is only there.
+func (p *proof) by(method string) bool {
+	if p.chain != nil {
+		return method == TLSClientAuth || method == SelfSignedTLSAuth
+	}
+	return method == p.method
 }
 
 // offer finds the one mechanism that a request uses; two at once are malformed (REQ-048), none is nil. The query is
@@ -142,6 +164,17 @@ func offer(header http.Header, form *params) (*proof, error) {
 		return nil, nil
 	}
 	return p, nil
+}
+
+// offerCertificate is what is left to a caller without any other credentials: client_id and a certificate (REQ-067). A
+// certificate beside other credentials only binds tokens.
+func (cs *clients) offerCertificate(r *http.Request, form *params) *proof {
+	others := len(r.Header["Authorization"]) + form.count("client_secret") + form.count("client_assertion") +
+		form.count("client_assertion_type")
+	if cs.mtls == nil || others > 0 || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || form.get("client_id") == "" {
+		return nil
+	}
+	return &proof{id: form.get("client_id"), chain: r.TLS.PeerCertificates}
 }
 
 func isBasic(line string) bool {

@@ -38,6 +38,8 @@ const (
 type clientKey struct {
 	id, alg string // "": not said
 	public  any
+
+	certificate []byte // that came with it (x5c), or nil
 }
 
 // fits reports whether the key may be tried on a signature: its own alg must agree, and its type and size (REQ-066).
@@ -93,6 +95,9 @@ func readKey(raw []byte) (*clientKey, error) {
 	if !slices.ContainsFunc(append(slices.Clone(assertionAlgs), compatAlg), found.fits) {
 		return nil, nil
 	}
+	if len(key.Certificates) > 0 {
+		found.certificate = key.Certificates[0].Raw
+	}
 	return found, nil
 }
 
@@ -107,6 +112,10 @@ func pick(keys []clientKey, kid string) []clientKey {
 	return found
 }
 
+func withID(kid string) func([]clientKey) []clientKey {
+	return func(keys []clientKey) []clientKey { return pick(keys, kid) }
+}
+
 // keysOf returns the keys that may have made a client's signature with this kid. Who has none is given keys that fit
 // nothing, so that a refusal costs the same.
 func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clientKey {
@@ -115,7 +124,7 @@ func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clie
 	case c.JWKS != nil:
 		found = pick(c.keys, kid)
 	case c.JWKSURI != "":
-		found = cs.remote.find(ctx, id, c.JWKSURI, kid)
+		found = cs.remote.find(ctx, id, c.JWKSURI, withID(kid))
 	}
 	if len(found) == 0 {
 		return cs.nobody.keys
@@ -127,7 +136,7 @@ func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clie
 func (cs *clients) keysOfIssuer(ctx context.Context, h hintIssuer, kid string) []clientKey {
 	found := pick(h.keys, kid)
 	if h.JWKSURI != "" {
-		found = cs.remote.find(ctx, "issuer "+h.JWKSURI, h.JWKSURI, kid)
+		found = cs.remote.find(ctx, "issuer "+h.JWKSURI, h.JWKSURI, withID(kid))
 	}
 	return found[:min(len(found), maxKeyTries)]
 }
@@ -154,13 +163,13 @@ type fetchedKeys struct {
 	at   time.Time
 }
 
-// find returns the keys with this kid. A kid that nobody has seen, or an old set, leads to one fetch a minute
+// find returns the keys that are picked. If there are none, or the set is old, that leads to one fetch a minute
 // (REQ-065); a source that does not answer leaves what was known in use.
-func (r *remoteKeys) find(ctx context.Context, id, uri, kid string) []clientKey {
+func (r *remoteKeys) find(ctx context.Context, id, uri string, pick func([]clientKey) []clientKey) []clientKey {
 	s := r.source(id, uri)
 	known := s.known.Load()
 	if known != nil && r.now().Sub(known.at) < keysFresh {
-		if found := pick(known.keys, kid); len(found) > 0 {
+		if found := pick(known.keys); len(found) > 0 {
 			return found
 		}
 	}
@@ -169,7 +178,7 @@ func (r *remoteKeys) find(ctx context.Context, id, uri, kid string) []clientKey 
 	if known == nil || r.now().Sub(known.at) > keysStale {
 		return nil
 	}
-	return pick(known.keys, kid)
+	return pick(known.keys)
 }
 
 func (r *remoteKeys) source(id, uri string) *keySource {

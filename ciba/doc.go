@@ -14,6 +14,8 @@
 //	forms and JSON bodies                          params.go
 //	client_secret_basic, client_secret_post        clientauth.go
 //	private_key_jwt                                assertion.go    RFC 7523 3
+//	tls_client_auth, self_signed_tls_client_auth   certificate.go  RFC 8705 2
+//	names in certificates                          dn.go           RFC 4514
 //	which assertions have been used                replay.go
 //	signed requests                                requestobject.go  CIBA 7.1.1
 //	keys of clients, jwks_uri                      clientkeys.go   RFC 7517

@@ -16,11 +16,13 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, ACRs, Fetch and Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch
+// and Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
 	AnyHTTPSAudience bool   // dev mode: every https resource is known and allowed
+	MTLS             *MTLS  // nil: nobody asks for certificates
 	ACRs             []string
 
 	Desk      *approvals.Desk
@@ -65,7 +67,11 @@ func New(p Parts) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	origins, err := originsOf(p.Issuer)
+	names := []string{p.Issuer}
+	if p.MTLS != nil && p.MTLS.URL != "" {
+		names = append(names, p.MTLS.URL)
+	}
+	origins, err := originsOf(names...)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type discovery struct {
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	CertificateBound    bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 	DPoPAlgs            []string `json:"dpop_signing_alg_values_supported"`
 	SubjectTypes        []string `json:"subject_types_supported"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
@@ -40,37 +41,51 @@ type discovery struct {
 	RequestParameter    bool     `json:"request_parameter_supported"`
 	RequestURIParameter bool     `json:"request_uri_parameter_supported"`
 	ClaimsParameter     bool     `json:"claims_parameter_supported"`
+
+	Aliases map[string]string `json:"mtls_endpoint_aliases,omitempty"`
 }
 
 // discovery renders the one document that both well-known paths serve (REQ-001).
 func (h *Handler) discovery() ([]byte, error) {
 	root := strings.TrimSuffix(h.Issuer, "/")
 	raw, err := json.Marshal(discovery{
-		Issuer:        h.Issuer,
-		Backchannel:   root + "/bc-authorize",
-		Token:         root + "/token",
-		JWKS:          root + "/.well-known/jwks.json",
-		Status:        root + "/requests/status",
-		Cancel:        root + "/requests/cancel",
-		ResponseTypes: []string{},
-		GrantTypes:    slices.Sorted(maps.Keys(h.grants)),
-		DeliveryModes: []string{"poll"},
-		RequestAlgs:   requestAlgs,
-		UserCode:      true,
-		AuthMethods:   authMethods,
-		AuthAlgs:      assertionAlgs,
-		DPoPAlgs:      dpopAlgs,
-		SubjectTypes:  []string{"public"},
-		IDTokenAlgs:   []string{string(jose.ES256)},
-		Scopes:        commonScopes,
-		Claims:        []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
-		ACRs:          h.ACRs,
-		DetailTypes:   h.Desk.Renderer.Types.Names(),
+		Issuer:           h.Issuer,
+		Backchannel:      root + "/bc-authorize",
+		Token:            root + "/token",
+		JWKS:             root + "/.well-known/jwks.json",
+		Status:           root + "/requests/status",
+		Cancel:           root + "/requests/cancel",
+		ResponseTypes:    []string{},
+		GrantTypes:       slices.Sorted(maps.Keys(h.grants)),
+		DeliveryModes:    []string{"poll"},
+		RequestAlgs:      requestAlgs,
+		UserCode:         true,
+		AuthMethods:      h.MTLS.methods(),
+		AuthAlgs:         assertionAlgs,
+		CertificateBound: h.MTLS != nil, // REQ-009
+		DPoPAlgs:         dpopAlgs,
+		Aliases:          h.aliases(),
+		SubjectTypes:     []string{"public"},
+		IDTokenAlgs:      []string{string(jose.ES256)},
+		Scopes:           commonScopes,
+		Claims:           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
+		ACRs:             h.ACRs,
+		DetailTypes:      h.Desk.Renderer.Types.Names(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write discovery document: %w", err)
 	}
 	return raw, nil
+}
+
+// aliases are the endpoints for clients with certificates (RFC 8705 section 5), if they are elsewhere.
+func (h *Handler) aliases() map[string]string {
+	if h.MTLS == nil || h.MTLS.URL == "" {
+		return nil
+	}
+	root := strings.TrimSuffix(h.MTLS.URL, "/")
+	return map[string]string{"backchannel_authentication_endpoint": root + "/bc-authorize", "token_endpoint": root + "/token",
+		"assent_status_endpoint": root + "/requests/status", "assent_cancel_endpoint": root + "/requests/cancel"}
 }
 
 // discoveryPaths puts the well-known segment behind the issuer's path as OpenID Connect Discovery wants it, and before
