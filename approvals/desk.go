@@ -85,6 +85,7 @@ type Ask struct {
 	Level    Level         // at least this one is needed to approve; what the details demand may be more
 	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
 	Door     json.RawMessage
+	Wake     string // name of the due step that every outcome leaves for the door, at once; empty: none
 
 	// Also makes record writes that commit with the request, once its id and secret are known. May be nil.
 	Also func(r *Request, secret string) ([]Write, error)
@@ -106,7 +107,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	secret = base64.RawURLEncoding.EncodeToString(random)
 	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name,
 		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
-		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR,
+		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR, Wake: a.Wake,
 		Level:  min(max(d.Renderer.Types.level(a.Details, LevelSession), a.Level), d.Ceiling),
 		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
 		SecretHash: d.hash(secret), Door: a.Door,

@@ -65,6 +65,7 @@ type Request struct {
 
 	SecretHash []byte          `json:"secret_hash,omitempty"` // keyed hash of the handle's secret; gone after HandleLife
 	Door       json.RawMessage `json:"door,omitempty"`        // what the door must remember; gone after HandleLife
+	Wake       string          `json:"wake,omitempty"`        // name of the step that tells the door of the outcome
 
 	CreatedAt time.Time `json:"created_at"`
 	DecideBy  time.Time `json:"decide_by"`  // approval closes; what pages and messages show

@@ -52,10 +52,13 @@ func (s State) refusal() error {
 }
 
 // move is the only place where a state changes. It writes the one audit record of the transition and replaces the
-// request's next due step, so that both commit with the new state.
+// request's next due step, so that both commit with the new state; so does the step that wakes the door.
 func (r *Request) move(to State, at time.Time, by Actor, facts map[string]string) error {
 	if !slices.Contains(next[r.State], to) {
 		return fmt.Errorf("%s to %s: %w", r.State, to, ErrDecided)
+	}
+	if r.Wake != "" && isNews(r.State, to) {
+		r.Also(Step{Name: r.Wake, At: at, Of: string(r.ID)}.Put())
 	}
 	r.State = to
 	if to.Final() {
@@ -65,3 +68,7 @@ func (r *Request) move(to State, at time.Time, by Actor, facts map[string]string
 	r.record(string(to), at, by, facts)
 	return nil
 }
+
+// isNews reports whether a transition is an outcome that an agent who waits cannot know of: every end of the wait for a
+// decision, and an approval that is withdrawn. Whoever redeems knows, and an approval that expires was told of before.
+func isNews(from, to State) bool { return from == Pending || to == Cancelled }

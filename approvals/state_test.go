@@ -146,6 +146,28 @@ func TestStepFollowsState(t *testing.T) {
 	}
 }
 
+// An outcome that the agent waits for leaves the door's step in the same transaction, at once; nothing else does.
+func TestOutcomesWakeTheDoor(t *testing.T) {
+	news := map[[2]State]bool{{Pending, Approved}: true, {Pending, Denied}: true, {Pending, Expired}: true,
+		{Pending, Cancelled}: true, {Pending, Failed}: true, {Approved, Cancelled}: true}
+	for from, all := range next {
+		for _, to := range all {
+			for _, wake := range []string{"tell", ""} {
+				r := inState(from)
+				r.Wake = wake
+				if err := r.move(to, noon, Actor{Kind: "service"}, nil); err != nil {
+					t.Fatal(err)
+				}
+				step := Step{Name: "tell", At: noon, Of: "r"}.Put()
+				left := slices.ContainsFunc(r.TakeWrites(), func(w Write) bool { return w.Kind == step.Kind && w.Key == step.Key })
+				if want := wake != "" && news[[2]State{from, to}]; left != want {
+					t.Errorf("%s to %s with wake %q: step %v, want %v", from, to, wake, left, want)
+				}
+			}
+		}
+	}
+}
+
 // Steps of the far future stay behind those of today.
 func TestFarStepsAreNotDue(t *testing.T) {
 	today, far := Step{At: noon, Of: "r"}, Step{At: noon.AddDate(500, 0, 0), Of: "r"}
