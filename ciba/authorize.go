@@ -28,6 +28,7 @@ type asking struct {
 	kept []byte // the answer to an earlier request with that key
 
 	burns []burn // what the request uses up
+	token string // client_notification_token of a ping client
 }
 
 // authorize answers CIBA section 7: the request is durable before the answer leaves, and no message to the person is
@@ -65,6 +66,7 @@ func (a *asking) read() error {
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
 		(*asking).readCode,     // user_code
+		(*asking).readToken,    // client_notification_token
 		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
 		(*asking).unused,       // jti of request object and login_hint_token
 		(*asking).findPerson,   // whom the hint means
@@ -176,7 +178,8 @@ func (a *asking) open() ([]byte, error) {
 	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
 		a.id = r.ID
 		body, writes, err = a.acknowledge(r.ID, secret, r.ExpiresAt.Sub(r.CreatedAt))
-		return append(writes, a.promised(r.ID, r.ExpiresAt)...), err
+		writes = append(writes, a.promised(r.ID, r.ExpiresAt)...)
+		return append(writes, a.errandOf(r, secret)...), err
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)
 	switch {

@@ -39,6 +39,7 @@ type Client struct {
 	Secrets      []Secret `json:"secrets,omitempty"`
 	GrantTypes   []string `json:"grant_types"`
 	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
+	NotifyURL    string   `json:"backchannel_client_notification_endpoint,omitempty"`
 	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
 	PollHold     *int     `json:"poll_hold_seconds,omitempty"` // for polls without Prefer; absent: our default
 
@@ -155,6 +156,7 @@ type Metadata struct {
 	GrantTypes   []string `json:"grant_types"`
 	Scope        string   `json:"scope"`
 	DeliveryMode string   `json:"backchannel_token_delivery_mode"`
+	NotifyURL    string   `json:"backchannel_client_notification_endpoint"`
 	UserCode     bool     `json:"backchannel_user_code_parameter"`
 	RequestAlg   string   `json:"backchannel_authentication_request_signing_alg"`
 	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
@@ -176,13 +178,24 @@ type Metadata struct {
 	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
 	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
 	certificateSubject
+
+	loopback bool // dev mode: the notification endpoint may be on this machine
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
 // given gets our default: client_secret_post, the CIBA grant, poll mode, ES256, assertions for issuer or endpoints.
 func ParseMetadata(raw []byte, types approvals.Types) (Metadata, error) {
-	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: "poll", IDTokenAlg: "ES256",
-		BindingCode: "compare", AssertionAudience: audienceCompat}
+	return parseMetadata(raw, types, false)
+}
+
+// ParseDevMetadata is [ParseMetadata] for dev mode: notification endpoints may be on this machine, and http there.
+func ParseDevMetadata(raw []byte, types approvals.Types) (Metadata, error) {
+	return parseMetadata(raw, types, true)
+}
+
+func parseMetadata(raw []byte, types approvals.Types, loopback bool) (Metadata, error) {
+	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: ModePoll, IDTokenAlg: "ES256",
+		BindingCode: "compare", AssertionAudience: audienceCompat, loopback: loopback}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("read client metadata: %w", err)
 	}
@@ -199,7 +212,6 @@ func (m Metadata) validate(types approvals.Types) error {
 	}{
 		{slices.Contains(authMethods, m.AuthMethod) || m.byCertificate(), "token_endpoint_auth_method",
 			"must be private_key_jwt, tls_client_auth, self_signed_tls_client_auth, client_secret_basic or client_secret_post"},
-		{m.DeliveryMode == "poll", "backchannel_token_delivery_mode", "must be poll"},
 		{m.HintPrivacy == "" || m.HintPrivacy == privacyBlind, "hint_privacy", "must be blind or absent"},
 		{!m.UserCode || m.HintPrivacy == "", "backchannel_user_code_parameter", "must be false with hint_privacy blind"},
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
@@ -220,7 +232,8 @@ func (m Metadata) validate(types approvals.Types) error {
 			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
-	for _, check := range []func() error{m.checkKeys, m.checkRequestAlg, m.checkHintIssuers, m.checkAssertions, m.checkCertificates} {
+	for _, check := range []func() error{m.checkNotify, m.checkKeys, m.checkRequestAlg, m.checkHintIssuers,
+		m.checkAssertions, m.checkCertificates} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -243,7 +256,7 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode,
+	c := &Client{AuthMethod: m.AuthMethod, GrantTypes: m.GrantTypes, DeliveryMode: m.DeliveryMode, NotifyURL: m.NotifyURL,
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,

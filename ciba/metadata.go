@@ -57,7 +57,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		Cancel:           root + "/requests/cancel",
 		ResponseTypes:    []string{},
 		GrantTypes:       slices.Sorted(maps.Keys(h.grants)),
-		DeliveryModes:    []string{"poll"},
+		DeliveryModes:    deliveryModes,
 		RequestAlgs:      requestAlgs,
 		UserCode:         true,
 		AuthMethods:      h.MTLS.methods(),

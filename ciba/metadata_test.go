@@ -31,7 +31,7 @@ func TestDiscovery(t *testing.T) {
 	want := map[string]any{
 		"issuer":                              testIssuer,                   // REQ-002
 		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
-		"backchannel_token_delivery_modes_supported":                      list("poll"),                                                         // REQ-004
+		"backchannel_token_delivery_modes_supported":                      list("poll", "ping"),                                                 // REQ-004
 		"grant_types_supported":                                           list(GrantCIBA),                                                      // REQ-005
 		"backchannel_user_code_parameter_supported":                       true,                                                                 // REQ-007
 		"token_endpoint_auth_methods_supported":                           list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008

@@ -161,7 +161,7 @@ var errExists = fmt.Errorf("exists already: %w", approvals.ErrConflict)
 
 // addAgent registers a client from RFC 7591 metadata and makes its secret unless the metadata brings one.
 func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bool) (madeAgent, error) {
-	m, err := ciba.ParseMetadata(metadata, s.desk.Renderer.Types)
+	m, err := s.parseMetadata(ctx, metadata)
 	if err != nil {
 		return madeAgent{}, err
 	}
@@ -189,6 +189,22 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 		return madeAgent{}, err
 	}
 	return made, nil
+}
+
+// parseMetadata also asks the guard whether the client could be pinged (REQ-024).
+func (s *service) parseMetadata(ctx context.Context, metadata []byte) (ciba.Metadata, error) {
+	parse := ciba.ParseMetadata
+	if s.cfg.Dev {
+		parse = ciba.ParseDevMetadata
+	}
+	m, err := parse(metadata, s.desk.Renderer.Types)
+	if err != nil || m.NotifyURL == "" {
+		return m, err
+	}
+	if s.guard().check(ctx, m.NotifyURL) != nil {
+		err = &approvals.FieldError{Field: "backchannel_client_notification_endpoint", Rule: "must be at a public address, on port 443"}
+	}
+	return m, err
 }
 
 // acceptable refuses secrets that somebody thought up, unless this is dev mode or the operator insists.

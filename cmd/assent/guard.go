@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -20,6 +21,7 @@ import (
 type guardRules struct {
 	ports    []uint16       // allowed as 443 is
 	loopback bool           // dev mode: this machine, on any port
+	plain    bool           // dev mode: over http as well
 	resolver *net.Resolver  // nil: the system's
 	roots    *x509.CertPool // nil: the system's
 }
@@ -68,7 +70,7 @@ func newGuardedClient(allow guardRules) *http.Client {
 	}
 	transport.Protocols.SetHTTP1(true) // limits per host hold for connections, so there is one call on each
 	return &http.Client{
-		Transport:     &guardedTransport{transport},
+		Transport:     &guardedTransport{transport, allow.plain},
 		Timeout:       guardTotal,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -137,11 +139,14 @@ func prefixes(texts ...string) (list []netip.Prefix) {
 }
 
 // guardedTransport bounds what goes out and what comes back.
-type guardedTransport struct{ next *http.Transport }
+type guardedTransport struct {
+	next  *http.Transport
+	plain bool
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (g *guardedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := checkGuarded(r.URL); err != nil {
+	if err := checkGuarded(r.URL, g.plain); err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}
@@ -163,14 +168,57 @@ func (g *guardedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // checkGuarded refuses what can be told from the URL alone. An IPv4-mapped address is one of them: the system connects
 // to the IPv4 address inside.
-func checkGuarded(u *url.URL) error {
-	if u.Scheme != "https" || u.User != nil {
+func checkGuarded(u *url.URL, plain bool) error {
+	if u.Scheme != "https" && !(plain && u.Scheme == "http" && isLocalHost(u.Host)) || u.User != nil {
 		return errGuardURL
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && a.Is4In6() {
 		return errGuardAddress
 	}
 	return nil
+}
+
+// check reports what a call to the URL would be refused for now. A host that cannot be looked up is no reason: it may be
+// there later, and every call is checked again.
+func (g guardRules) check(ctx context.Context, target string) error {
+	u, err := url.Parse(target)
+	if err != nil {
+		return errGuardURL
+	}
+	if err := checkGuarded(u, g.plain); err != nil {
+		return err
+	}
+	port := uint64(443)
+	if u.Port() != "" {
+		port, err = strconv.ParseUint(u.Port(), 10, 16)
+	} else if u.Scheme == "http" {
+		port = 80
+	}
+	if err != nil {
+		return errGuardURL
+	}
+	if !g.loopback && port != 443 && !slices.Contains(g.ports, uint16(port)) {
+		return errGuardAddress
+	}
+	ctx, cancel := context.WithTimeout(ctx, guardConnect)
+	defer cancel()
+	addresses, err := g.lookUp().LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil
+	}
+	for _, a := range addresses {
+		if !g.allows(netip.AddrPortFrom(a.Unmap(), uint16(port))) {
+			return errGuardAddress
+		}
+	}
+	return nil
+}
+
+func (g guardRules) lookUp() *net.Resolver {
+	if g.resolver == nil {
+		return net.DefaultResolver
+	}
+	return g.resolver
 }
 
 // guardError says what happened without saying where.

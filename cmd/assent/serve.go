@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"assent/channels"
+	"assent/ciba"
 )
 
 type serveCmd struct {
@@ -116,6 +117,13 @@ func (s *service) startLoops(g *errgroup.Group, ctx context.Context) {
 			return s.bus.Consume(ctx, "dispatcher", s.dispatcher.Handle, channels.Kinds()...)
 		},
 		func(ctx context.Context) error { return s.dispatcher.Run(ctx, s.hub) },
+		func(ctx context.Context) error {
+			return s.bus.Consume(ctx, "notifier", s.notifier.Handle, ciba.PingKinds()...)
+		},
+		func(ctx context.Context) error {
+			return s.bus.Work(ctx, ciba.PingChannel, channels.InFlight, s.notifier.Work)
+		},
+		s.notifier.Run,
 		s.sweepLoop,
 	} {
 		g.Go(func() error { return ended(ctx, loop(ctx)) })
@@ -164,7 +172,9 @@ func (s *service) sweepLoop(ctx context.Context) error {
 // catchUp does everything that is due by now.
 func (s *service) catchUp(ctx context.Context) error {
 	_, err := s.dispatcher.Sweep(ctx)
-	return errors.Join(s.sweep(ctx), err)
+	err = errors.Join(s.sweep(ctx), err)
+	_, pings := s.notifier.Sweep(ctx)
+	return errors.Join(err, pings)
 }
 
 func (s *service) sweep(ctx context.Context) error {

@@ -40,6 +40,7 @@ type service struct {
 	keyring    *ciba.Keyring
 	replay     *ciba.Replay
 	agents     *ciba.Handler
+	notifier   *ciba.Notifier
 	pages      *webapp.Handler
 	dispatcher *channels.Dispatcher
 	channels   map[string]channels.Channel
@@ -170,6 +171,8 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.notifier = ciba.NewNotifier(ciba.NotifierParts{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
+		HTTP: newGuardedClient(s.guard()), Now: s.clock.Now, Log: s.log})
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
 		CanSend: func(p *approvals.Person) bool { return len(s.addresses(p)) > 0 }})
@@ -179,6 +182,9 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	s.metrics = newMetrics(s)
 	return nil
 }
+
+// guard says where pings may go.
+func (s *service) guard() guardRules { return guardRules{loopback: s.cfg.Dev, plain: s.cfg.Dev} }
 
 // bootID is different after each start of the machine; "" where that cannot be told.
 func bootID() string {

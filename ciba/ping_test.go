@@ -1,0 +1,264 @@
+package ciba
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/stream"
+)
+
+const (
+	pingToken  = "8d67dc78-7faa-4d41-aabd-67707b374255.~+/-_=="
+	pingClient = `{"client_id":"travel","client_name":"Travel Bot","client_secret":"` + testSecret + `",` + allTypes +
+		`,"backchannel_token_delivery_mode":"ping","backchannel_client_notification_endpoint":"`
+	pingPatienceInTests = 20 * time.Second // only passes when something is broken
+)
+
+// pinged is one call as an agent's endpoint saw it.
+type pinged struct {
+	method, path, body string
+	header             http.Header
+}
+
+// receiver is an agent's notification endpoint.
+type receiver struct {
+	*httptest.Server
+	mu     sync.Mutex
+	calls  []pinged
+	came   chan pinged
+	answer func(w http.ResponseWriter, r *http.Request, n int) // n-th call, from 1; nil: 204
+}
+
+func newReceiver(t testing.TB, answer func(w http.ResponseWriter, r *http.Request, n int)) *receiver {
+	t.Helper()
+	rec := &receiver{came: make(chan pinged, 1000), answer: answer}
+	rec.Server = httptest.NewServer(rec)
+	t.Cleanup(rec.Close)
+	return rec
+}
+
+// ServeHTTP notes a call and answers it.
+func (rec *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	p := pinged{r.Method, r.URL.RequestURI(), string(body), r.Header.Clone()}
+	rec.mu.Lock()
+	rec.calls = append(rec.calls, p)
+	n := len(rec.calls)
+	rec.mu.Unlock()
+	defer func() { rec.came <- p }()
+	if rec.answer == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	rec.answer(w, r, n)
+}
+
+func (rec *receiver) count() int {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return len(rec.calls)
+}
+
+func always(status int) func(http.ResponseWriter, *http.Request, int) {
+	return func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(status) }
+}
+
+// next waits for a call to be answered.
+func (rec *receiver) next(t testing.TB) pinged {
+	t.Helper()
+	select {
+	case p := <-rec.came:
+		return p
+	case <-time.After(pingPatienceInTests):
+		t.Fatal("no ping")
+		panic("unreachable")
+	}
+}
+
+// pinger is the door with ping clients, a bus, and a notifier on it.
+type pinger struct {
+	*service
+	parts    NotifierParts
+	notifier *Notifier
+	logs     *lockedBuffer
+}
+
+// lockedBuffer is a log that may be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// newPinger registers the travel client with the endpoint and starts every loop that a ping needs, on a real bus.
+func newPinger(t testing.TB, endpoint string) *pinger {
+	t.Helper()
+	bus, err := stream.Open(t.Context(), stream.Config{Dir: filepath.Join(t.TempDir(), "jetstream"),
+		Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	t.Cleanup(func() { must(t, bus.Close()) })
+	p := newIdlePinger(t, endpoint, bus)
+	p.run(t, bus)
+	return p
+}
+
+// newIdlePinger is newPinger without the loops.
+func newIdlePinger(t testing.TB, endpoint string, bus Bus, options ...func(*NotifierParts)) *pinger {
+	t.Helper()
+	logs := &lockedBuffer{}
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := newService(t, func(p *Parts) { p.Log = log })
+	p := &pinger{service: s, logs: logs}
+	p.register(t, "travel", endpoint)
+	p.parts = NotifierParts{Desk: s.Desk, Directory: s.Directory, Records: s.store, Root: s.Root, Bus: bus,
+		HTTP: &http.Client{Timeout: pingTime}, Now: s.Now, Log: log}
+	for _, o := range options {
+		o(&p.parts)
+	}
+	p.restart(t)
+	return p
+}
+
+// restart puts a new notifier in the place of the old one, as a new process would.
+func (p *pinger) restart(t testing.TB) {
+	p.notifier = NewNotifier(p.parts)
+	t.Cleanup(p.notifier.lanes.close)
+}
+
+// register makes a client a ping client with that endpoint.
+func (p *pinger) register(t testing.TB, id, endpoint string) {
+	t.Helper()
+	m, err := ParseDevMetadata([]byte(strings.Replace(pingClient, "travel", id, 1)+endpoint+`"}`), p.Desk.Renderer.Types)
+	must(t, err)
+	a, err := m.Agent(p.Root, time.Now())
+	must(t, err)
+	if old, err := p.Directory.Agent(t.Context(), a.ID); err == nil {
+		a.Revision = old.Revision
+	}
+	must(t, p.Directory.SaveAgent(t.Context(), a))
+}
+
+// run starts the loops as the service does, and stops them with the test.
+func (p *pinger) run(t testing.TB, bus *stream.Bus) {
+	ctx, stop := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	for _, loop := range []func() error{
+		func() error { return bus.Relay(ctx, p.store, p.Hub) },
+		func() error { return bus.Consume(ctx, "notifier", p.notifier.Handle, PingKinds()...) },
+		func() error { return bus.Work(ctx, PingChannel, 16, p.notifier.Work) },
+		func() error { return p.notifier.Run(ctx) },
+	} {
+		loops.Go(func() { must(t, loop()) })
+	}
+	t.Cleanup(func() { stop(); loops.Wait() })
+}
+
+// ask opens a request in ping mode.
+func (p *pinger) ask(t testing.TB, pairs ...string) string {
+	t.Helper()
+	return p.service.ask(t, append([]string{"client_notification_token", pingToken}, pairs...)...)
+}
+
+// timeline waits until the request has that many reports about pings, and the errand is as it should be.
+func (p *pinger) timeline(t testing.TB, handle string, reports int) []approvals.Delivery {
+	t.Helper()
+	watch := p.Hub.Watch(string(idOf(handle)))
+	defer watch.Close()
+	for deadline := time.After(pingPatienceInTests); ; {
+		r, err := p.Desk.Request(t.Context(), idOf(handle))
+		must(t, err)
+		if len(r.Deliveries) >= reports {
+			return r.Deliveries
+		}
+		select {
+		case <-watch.C:
+		case <-deadline:
+			t.Fatalf("%d reports, want %d: %+v", len(r.Deliveries), reports, r.Deliveries)
+		}
+	}
+}
+
+// erased reports whether nothing is left of a ping: neither what was sealed nor a due step.
+func (p *pinger) erased(t testing.TB, handle string) bool {
+	t.Helper()
+	_, err := readErrand(t.Context(), p.store, idOf(handle))
+	return err != nil && len(p.steps(t)) == 0
+}
+
+func (p *pinger) steps(t testing.TB) []approvals.Step {
+	t.Helper()
+	steps, err := approvals.Due(t.Context(), p.store, StepPing, time.Now().Add(100*time.Hour), 100)
+	must(t, err)
+	return steps
+}
+
+// CIBA section 10.2: the exact call, what it does not say, and what is left of it: REQ-207, 208, 209, 211, 213.
+func TestPing(t *testing.T) {
+	t.Parallel()
+	outcomes := map[string]func(p *pinger, handle string){
+		"approved": func(p *pinger, handle string) { p.approve(p.t, handle) },
+		"denied":   func(p *pinger, handle string) { p.deny(p.t, handle, "not today") },
+		"failed": func(p *pinger, handle string) {
+			_, err := p.Desk.Fail(context.Background(), idOf(handle), approvals.Unreachable)
+			must(p.t, err)
+		},
+		"withdrawn": func(p *pinger, handle string) {
+			if a := p.post("/requests/cancel", tk(handle)); a.status != 200 {
+				p.t.Errorf("cancel: %d %s", a.status, a.raw)
+			}
+		},
+	}
+	for name, end := range outcomes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rec := newReceiver(t, nil)
+			p := newPinger(t, rec.URL+"/hooks/ciba?a=b")
+			handle := p.ask(t)
+			end(p, handle)
+			got := rec.next(t)
+			want := pinged{"POST", "/hooks/ciba?a=b", `{"auth_req_id":"` + handle + `"}`, nil}
+			if got.method != want.method || got.path != want.path || got.body != want.body {
+				t.Errorf("ping: %+v", got)
+			}
+			if got.header.Get("Authorization") != "Bearer "+pingToken || got.header.Get("Content-Type") != "application/json" {
+				t.Errorf("headers: %v", got.header)
+			}
+			names := []string{"Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "User-Agent"}
+			for name := range got.header {
+				if !slices.Contains(names, name) {
+					t.Errorf("header %s says too much", name)
+				}
+			}
+			report := p.timeline(t, handle, 1)[0]
+			if report.Channel != "ping" || report.Status != "accepted" || report.Code != "204" || report.Attempt != 1 || report.Duplicate {
+				t.Errorf("timeline: %+v", report)
+			}
+			if !p.erased(t, handle) || rec.count() != 1 {
+				t.Errorf("after the ping: erased %v, %d calls", p.erased(t, handle), rec.count())
+			}
+		})
+	}
+}
