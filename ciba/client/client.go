@@ -2,247 +2,188 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
+	"crypto"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 )
 
-const grantCIBA = "urn:openid:params:grant-type:ciba"
-
-// Times of one HTTP call. A held poll takes as long as the server likes, but no longer than it may.
-const (
-	callTime = 15 * time.Second
-	holdTime = 25 * time.Second
-)
-
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 1 << 20
-
-// Config says which server to ask and who asks.
+// Config says which server to ask and who asks. Exactly one of Secret, Key and Certificate is how the agent shows who
+// it is; with Secret or Key, Certificate may be added for tokens that are bound to the certificate.
 type Config struct {
 	Issuer string // exactly as the server publishes it
 	ID     string // client_id
-	Secret string // client_secret
-	Basic  bool   // client_secret_basic instead of client_secret_post
-	HTTP   *http.Client
+
+	Secret      string // client_secret, sent in the form (client_secret_post)
+	Basic       bool   // client_secret_basic instead
+	Key         *Key   // private_key_jwt (RFC 7523)
+	Certificate bool   // HTTP shows a TLS client certificate (RFC 8705)
+
+	RequestKey *Key          // signs every request (CIBA section 7.1.1); only if the agent is registered for it
+	DPoP       crypto.Signer // a P-256 key that tokens are bound to (RFC 9449)
+	Ping       bool          // the agent is registered for ping mode, and serves [Client.Pings] at its endpoint
+
+	HTTP *http.Client // nil: one of our own
 }
 
 // Client asks one server. It is safe for concurrent use.
 type Client struct {
-	config Config
-	http   *http.Client
-	server server
+	config  Config
+	http    *http.Client
+	server  server
+	key     *signer // of Config.Key
+	request *signer // of Config.RequestKey
+	dpop    *prover // nil: off
+	pings   *pings  // nil: off
+	keys    keyCache
+	salt    [32]byte // for notification tokens of requests with a Key
 }
 
-// server is the part of the discovery document that we use.
-type server struct {
-	Issuer      string `json:"issuer"`
+// endpoints are the members that RFC 8705 section 5 may list a second time, for callers with a certificate.
+type endpoints struct {
 	Backchannel string `json:"backchannel_authentication_endpoint"`
 	Token       string `json:"token_endpoint"`
 	Status      string `json:"assent_status_endpoint"`
 	Cancel      string `json:"assent_cancel_endpoint"`
 }
 
-// New reads the server's discovery document (OpenID Connect Discovery section 4). A nil Config.HTTP means a client of
-// its own. Redirects are never followed.
+// server is the part of the discovery document that we use.
+type server struct {
+	endpoints
+	Issuer      string    `json:"issuer"`
+	JWKS        string    `json:"jwks_uri"`
+	Modes       []string  `json:"backchannel_token_delivery_modes_supported"`
+	RequestAlgs []string  `json:"backchannel_authentication_request_signing_alg_values_supported"`
+	DPoPAlgs    []string  `json:"dpop_signing_alg_values_supported"`
+	MTLS        endpoints `json:"mtls_endpoint_aliases"`
+}
+
+// New reads the server's discovery document (OpenID Connect Discovery section 4), once, and holds config against it:
+// what the server does not offer is an error here and not after a person has been asked. Redirects are never followed.
 func New(ctx context.Context, config Config) (*Client, error) {
 	c := &Client{config: config, http: &http.Client{}}
 	if config.HTTP != nil {
 		*c.http = *config.HTTP
 	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	address := strings.TrimSuffix(config.Issuer, "/") + "/.well-known/openid-configuration"
-	if err := c.get(ctx, address, &c.server); err != nil {
-		return nil, fmt.Errorf("discover %s: %w", config.Issuer, err)
+	rand.Read(c.salt[:])
+	if err := c.takeKeys(); err != nil {
+		return nil, fmt.Errorf("client %s: %w", config.ID, err)
 	}
-	switch {
-	case c.server.Issuer != config.Issuer:
-		return nil, fmt.Errorf("discover %s: the server calls itself %q", config.Issuer, c.server.Issuer)
-	case c.server.Backchannel == "" || c.server.Token == "":
-		return nil, fmt.Errorf("discover %s: the server does not offer CIBA", config.Issuer)
+	if err := c.discover(ctx); err != nil {
+		return nil, fmt.Errorf("discover %s: %w", config.Issuer, err)
 	}
 	return c, nil
 }
 
-// Ask is what an agent wants. Hint and Scope are required.
-type Ask struct {
-	Hint     string          // login_hint: a name, an e-mail address, a phone number
-	Scope    string          // must contain openid
-	Message  string          // binding_message: what the person compares
-	Details  json.RawMessage // authorization_details: a JSON array
-	Resource []string        // whom the token is for
-	ACR      string          // acr_values
-	Life     time.Duration   // requested_expiry; 0: as the server likes
-	Key      string          // Idempotency-Key: asking again with the same key is the same request
-}
-
-// Waiting is a request that has been accepted. It may be written down as JSON and waited for by another process; its
-// handle is a secret.
-type Waiting struct {
-	Handle    string
-	ExpiresAt time.Time
-	Interval  time.Duration // between polls
-}
-
-// Token is the answer that a person's approval brings.
-type Token struct {
-	AccessToken string          `json:"access_token"`
-	TokenType   string          `json:"token_type"`
-	ExpiresIn   int             `json:"expires_in"`
-	Scope       string          `json:"scope"`
-	IDToken     string          `json:"id_token,omitempty"`
-	Details     json.RawMessage `json:"authorization_details,omitempty"` // as granted
-}
-
-// Status is what the server knows about a request.
-type Status struct {
-	State     string          `json:"state"` // pending, approved, denied, expired, cancelled, failed, redeemed
-	Request   string          `json:"request"`
-	ExpiresAt time.Time       `json:"expires_at"`
-	DecidedAt time.Time       `json:"decided_at,omitzero"`
-	Reason    string          `json:"reason,omitempty"`
-	Note      string          `json:"note,omitempty"` // what the person wrote with a no
-	Details   json.RawMessage `json:"authorization_details,omitempty"`
-}
-
-// Ask puts a request before the person (CIBA section 7).
-func (c *Client) Ask(ctx context.Context, a Ask) (*Waiting, error) {
-	form := url.Values{"login_hint": {a.Hint}, "scope": {a.Scope}, "resource": a.Resource}
-	optional(form, "binding_message", a.Message)
-	optional(form, "authorization_details", string(a.Details))
-	optional(form, "acr_values", a.ACR)
-	if a.Life > 0 {
-		form.Set("requested_expiry", strconv.Itoa(int(a.Life/time.Second)))
+// takeKeys checks how the client shows who it is, and readies its keys.
+func (c *Client) takeKeys() (err error) {
+	secret, key := c.config.Secret != "", c.config.Key != nil
+	switch {
+	case c.config.ID == "":
+		return errors.New("Config.ID is required")
+	case secret && key:
+		return errors.New("Config.Secret and Config.Key exclude each other")
+	case !secret && !key && !c.config.Certificate:
+		return errors.New("one of Config.Secret, Config.Key and Config.Certificate is required")
 	}
-	header := http.Header{}
-	if a.Key != "" {
-		header.Set("Idempotency-Key", a.Key)
+	if c.key, err = newSigner(c.config.Key); err != nil {
+		return fmt.Errorf("Config.Key: %w", err)
 	}
-	sent := time.Now()
-	var ack struct {
-		AuthReqID string `json:"auth_req_id"`
-		ExpiresIn int    `json:"expires_in"`
-		Interval  int    `json:"interval"`
+	if c.request, err = newSigner(c.config.RequestKey); err != nil {
+		return fmt.Errorf("Config.RequestKey: %w", err)
 	}
-	if err := c.post(ctx, c.server.Backchannel, form, header, callTime, &ack); err != nil {
-		return nil, fmt.Errorf("ask: %w", err)
+	if c.config.DPoP != nil {
+		if c.dpop, err = newProver(c.config.DPoP); err != nil {
+			return fmt.Errorf("Config.DPoP: %w", err)
+		}
 	}
-	if ack.AuthReqID == "" || ack.ExpiresIn <= 0 {
-		return nil, errors.New("ask: the server's acknowledgement is incomplete")
-	}
-	if ack.Interval <= 0 {
-		ack.Interval = usualInterval
-	}
-	return &Waiting{Handle: ack.AuthReqID, ExpiresAt: sent.Add(time.Duration(ack.ExpiresIn) * time.Second),
-		Interval: time.Duration(ack.Interval) * time.Second}, nil
-}
-
-func optional(form url.Values, name, value string) {
-	if value != "" {
-		form.Set(name, value)
-	}
-}
-
-// Poll asks once, and lets the server hold the question for at most the given time.
-func (c *Client) Poll(ctx context.Context, w *Waiting, hold time.Duration) (*Token, error) {
-	form := url.Values{"grant_type": {grantCIBA}, "auth_req_id": {w.Handle}}
-	header := http.Header{"Idempotency-Key": {pollKey(w.Handle)}}
-	header.Set("Prefer", "wait="+strconv.Itoa(int(hold/time.Second)))
-	token := &Token{}
-	if err := c.post(ctx, c.server.Token, form, header, hold+callTime, token); err != nil {
-		return nil, err
-	}
-	if token.AccessToken == "" {
-		return nil, errors.New("the server's token response is incomplete")
-	}
-	return token, nil
-}
-
-// pollKey makes every poll of a request repeatable, so that a token whose answer got lost can be had again.
-func pollKey(handle string) string {
-	sum := sha256.Sum256([]byte("poll " + handle))
-	return base64.RawURLEncoding.EncodeToString(sum[:18])
-}
-
-// Status asks where a request stands. Servers other than Assent do not know this call.
-func (c *Client) Status(ctx context.Context, w *Waiting) (*Status, error) {
-	s := &Status{}
-	if err := c.about(ctx, c.server.Status, w, s); err != nil {
-		return nil, fmt.Errorf("status: %w", err)
-	}
-	return s, nil
-}
-
-// Cancel withdraws a request. Servers other than Assent do not know this call.
-func (c *Client) Cancel(ctx context.Context, w *Waiting) error {
-	if err := c.about(ctx, c.server.Cancel, w, &Status{}); err != nil {
-		return fmt.Errorf("cancel: %w", err)
+	if c.config.Ping {
+		c.pings = newPings()
 	}
 	return nil
 }
 
-func (c *Client) about(ctx context.Context, endpoint string, w *Waiting, out any) error {
-	if endpoint == "" {
-		return errors.New("the server does not offer it")
+// discover fetches the document and checks it.
+func (c *Client) discover(ctx context.Context) error {
+	if err := safe(c.config.Issuer); err != nil {
+		return fmt.Errorf("issuer %w", err)
 	}
-	return c.post(ctx, endpoint, url.Values{"auth_req_id": {w.Handle}}, http.Header{}, callTime, out)
-}
-
-func (c *Client) get(ctx context.Context, address string, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
+	address := strings.TrimSuffix(c.config.Issuer, "/") + "/.well-known/openid-configuration"
+	if err := c.get(ctx, address, &c.server); err != nil {
 		return err
 	}
-	return c.do(r, out)
-}
-
-// post sends a form with the client's credentials.
-func (c *Client) post(ctx context.Context, address string, form url.Values, header http.Header, limit time.Duration,
-	out any) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	form.Set("client_id", c.config.ID)
-	if !c.config.Basic {
-		form.Set("client_secret", c.config.Secret)
+	if c.server.Issuer != c.config.Issuer { // byte for byte
+		return fmt.Errorf("the server calls itself %q", c.server.Issuer)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
-	if err != nil {
+	if c.config.Certificate {
+		c.server.prefer(c.server.MTLS)
+	}
+	if err := c.server.check(); err != nil {
 		return err
 	}
-	r.Header = header
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if c.config.Basic {
-		r.SetBasicAuth(url.QueryEscape(c.config.ID), url.QueryEscape(c.config.Secret)) // RFC 6749 section 2.3.1
-	}
-	return c.do(r, out)
+	return c.offers()
 }
 
-func (c *Client) do(r *http.Request, out any) error {
-	r.Header.Set("Accept", "application/json")
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return err
+// prefer takes the addresses for callers with a certificate where there are any.
+func (e *endpoints) prefer(mtls endpoints) {
+	for _, p := range []struct{ to, from *string }{
+		{&e.Backchannel, &mtls.Backchannel}, {&e.Token, &mtls.Token}, {&e.Status, &mtls.Status}, {&e.Cancel, &mtls.Cancel},
+	} {
+		if *p.from != "" {
+			*p.to = *p.from
+		}
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+}
+
+// check refuses a document that would have us send credentials in the clear.
+func (s *server) check() error {
+	if s.Backchannel == "" || s.Token == "" {
+		return errors.New("the server does not offer CIBA")
 	}
-	if resp.StatusCode != http.StatusOK {
-		return errorOf(resp, body)
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return fmt.Errorf("read answer: %w", err)
+	for name, address := range map[string]string{"backchannel_authentication_endpoint": s.Backchannel,
+		"token_endpoint": s.Token, "jwks_uri": s.JWKS, "assent_status_endpoint": s.Status, "assent_cancel_endpoint": s.Cancel} {
+		if address == "" {
+			continue
+		}
+		if err := safe(address); err != nil {
+			return fmt.Errorf("%s %w", name, err)
+		}
 	}
 	return nil
+}
+
+// offers compares what the client is set up for with what the server says it can do.
+func (c *Client) offers() error {
+	s := &c.server
+	switch {
+	case c.config.Ping && !slices.Contains(s.Modes, "ping"):
+		return errors.New("the server does not offer ping mode")
+	case c.dpop != nil && !slices.Contains(s.DPoPAlgs, algES256):
+		return errors.New("the server does not offer DPoP with ES256")
+	case c.request != nil && !slices.Contains(s.RequestAlgs, c.request.alg):
+		return fmt.Errorf("the server does not take requests that are signed with %s", c.request.alg)
+	}
+	return nil
+}
+
+var errUnsafe = errors.New("must be an https URL, or http on this machine")
+
+// safe reports whether secrets may be sent to an address (CIBA section 7: TLS).
+func safe(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return errUnsafe
+	}
+	ip := net.ParseIP(u.Hostname())
+	here := u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback()
+	if u.Scheme == "https" || u.Scheme == "http" && here {
+		return nil
+	}
+	return errUnsafe
 }

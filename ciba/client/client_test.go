@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,8 @@ type script struct {
 	state   string // what the status endpoint says
 	note    string
 	keys    map[string]bool
+	prefer  string
+	ack     func(n int) (*http.Response, error) // instead of the usual acknowledgement
 }
 
 type reply struct {
@@ -31,11 +34,16 @@ type reply struct {
 }
 
 const discovery = `{"issuer":"https://s.example","backchannel_authentication_endpoint":"https://s.example/bc",` +
-	`"token_endpoint":"https://s.example/t","assent_status_endpoint":"https://s.example/s","assent_cancel_endpoint":"https://s.example/c"}`
+	`"token_endpoint":"https://s.example/t","backchannel_token_delivery_modes_supported":["poll","ping"],"assent_status_endpoint":"https://s.example/s","assent_cancel_endpoint":"https://s.example/c"}`
 
 func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return respond(200, discovery, ""), nil
+	}
+	if s.ack != nil && r.URL.Path == "/bc" {
+		s.seen = append(s.seen, time.Since(s.start))
+		s.keys[r.Header.Get("Idempotency-Key")] = true
+		return s.ack(len(s.seen))
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -58,7 +66,7 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (s *script) poll(r *http.Request) (*http.Response, error) {
 	s.keys[r.Header.Get("Idempotency-Key")] = true
-	if r.Header.Get("Prefer") != "wait=25" {
+	if r.Header.Get("Prefer") != s.prefer {
 		s.t.Errorf("Prefer: %q", r.Header.Get("Prefer"))
 	}
 	s.seen = append(s.seen, time.Since(s.start))
@@ -73,7 +81,7 @@ func (s *script) poll(r *http.Request) (*http.Response, error) {
 	}
 	switch next.code {
 	case "":
-		return respond(200, `{"access_token":"at","token_type":"Bearer","expires_in":300,"scope":"openid","authorization_details":[{"a": 1}]}`, ""), nil
+		return respond(200, `{"access_token":"at","token_type":"Bearer","expires_in":300,"scope":"trips","authorization_details":[{"a": 1}]}`, ""), nil
 	case "lost":
 		return nil, errors.New("connection reset")
 	case "html":
@@ -94,8 +102,17 @@ func respond(status int, body, retry string) *http.Response {
 
 func start(t *testing.T, answers ...reply) (*script, *Client, *Waiting) {
 	t.Helper()
-	s := &script{t: t, answers: answers, start: time.Now(), state: "denied", keys: map[string]bool{}}
-	c, err := New(t.Context(), Config{Issuer: "https://s.example", ID: "travel", Secret: "s3cret", HTTP: &http.Client{Transport: s}})
+	return startIn(t, false, answers...)
+}
+
+func startIn(t *testing.T, ping bool, answers ...reply) (*script, *Client, *Waiting) {
+	t.Helper()
+	s := &script{t: t, answers: answers, start: time.Now(), state: "denied", keys: map[string]bool{}, prefer: "wait=25"}
+	if ping {
+		s.prefer = "wait=0"
+	}
+	c, err := New(t.Context(), Config{Issuer: "https://s.example", ID: "travel", Secret: "s3cret", Ping: ping,
+		HTTP: &http.Client{Transport: s}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +122,9 @@ func start(t *testing.T, answers ...reply) (*script, *Client, *Waiting) {
 	}
 	return s, c, w
 }
+
+// passing are the answers after which the client pauses with jitter.
+var passing = []string{"lost", "html", "server_error"}
 
 // TestWait: when the client polls, and what it makes of each answer. Times are seconds since the request.
 func TestWait(t *testing.T) {
@@ -138,8 +158,12 @@ func TestWait(t *testing.T) {
 				if !errors.Is(err, tt.want) || (tt.want == nil) != (token != nil) {
 					t.Fatalf("Wait: %v, %v", token, err)
 				}
+				spread := 1.0
+				if slices.ContainsFunc(tt.answers, func(r reply) bool { return slices.Contains(passing, r.code) }) {
+					spread = 1.5 // the jitter
+				}
 				for i, at := range tt.polls {
-					if i >= len(s.seen) || s.seen[i] != time.Duration(at*float64(time.Second)) {
+					if i >= len(s.seen) || s.seen[i].Seconds() < at || s.seen[i].Seconds() > at*spread {
 						t.Fatalf("polls at %v, want %v", s.seen, tt.polls)
 					}
 				}
@@ -148,6 +172,74 @@ func TestWait(t *testing.T) {
 				}
 				if token != nil && string(token.Details) != `[{"a": 1}]` {
 					t.Errorf("details %s", token.Details)
+				}
+			})
+		})
+	}
+}
+
+// TestWaitForPing: without a ping, the client looks seldom, once more before the end, and when it is over.
+func TestWaitForPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pending := reply{code: "authorization_pending", retry: "2"}
+		s, c, w := startIn(t, true, pending, pending, pending, reply{code: "expired_token"})
+		if _, err := c.Wait(t.Context(), w); !errors.Is(err, ErrExpired) {
+			t.Errorf("Wait: %v", err)
+		}
+		if want := []time.Duration{0, 30 * time.Second, 55 * time.Second, 61 * time.Second}; !slices.Equal(s.seen, want) {
+			t.Errorf("polls at %v, want %v", s.seen, want)
+		}
+	})
+}
+
+// TestWaitEnds: not even a server that asks for endless patience makes Wait last much longer than the request.
+func TestWaitEnds(t *testing.T) {
+	for _, code := range []string{"authorization_pending", "slow_down", "server_error"} {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, c, w := start(t, reply{code: code, retry: "2000000000"})
+				began := time.Now()
+				if _, err := c.Wait(t.Context(), w); err == nil || code != "server_error" && !errors.Is(err, ErrExpired) {
+					t.Errorf("Wait: %v", err)
+				}
+				if took := time.Since(began); took > 5*time.Minute {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestAskRetries: with a Key, a lost acknowledgement is asked for again; without one, a second request could be made.
+func TestAskRetries(t *testing.T) {
+	good := `{"auth_req_id":"h","expires_in":60,"interval":2}`
+	tests := []struct {
+		name, key string
+		first     func() (*http.Response, error)
+		calls     int
+		ok        bool
+	}{
+		{"lost", "k", func() (*http.Response, error) { return nil, errors.New("reset") }, 2, true},
+		{"lost without key", "", func() (*http.Response, error) { return nil, errors.New("reset") }, 1, false},
+		{"overload", "k", func() (*http.Response, error) { return respond(503, `{"error":"server_error"}`, "3"), nil }, 2, true},
+		{"too many", "k", func() (*http.Response, error) { return respond(429, `{"error":"temporarily_unavailable"}`, ""), nil }, 2, true},
+		{"refused", "k", func() (*http.Response, error) { return respond(400, `{"error":"unknown_user_id"}`, ""), nil }, 1, false},
+		{"no id", "k", func() (*http.Response, error) { return respond(200, `{"expires_in":60}`, ""), nil }, 1, false},
+		{"no life", "k", func() (*http.Response, error) { return respond(200, `{"auth_req_id":"h"}`, ""), nil }, 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, c, _ := start(t)
+				s.ack = func(n int) (*http.Response, error) {
+					if n == 1 {
+						return tt.first()
+					}
+					return respond(200, good, ""), nil
+				}
+				w, err := c.Ask(t.Context(), Ask{Hint: "ann", Key: tt.key})
+				if (err == nil) != tt.ok || (w != nil) != tt.ok || len(s.seen) != tt.calls || !s.keys[tt.key] {
+					t.Errorf("%v after %d calls", err, len(s.seen))
 				}
 			})
 		})
@@ -223,10 +315,16 @@ func TestResume(t *testing.T) {
 // TestWaitingForms: what other programs write down is read too, and nonsense is refused.
 func TestWaitingForms(t *testing.T) {
 	tests := map[string]time.Duration{
-		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7}`:   7 * time.Second,
-		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z"}`:                5 * time.Second,
-		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":-1}`:  0,
-		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":1e9}`: 0,
+		`{"v":1,"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7}`:            7 * time.Second,
+		`{"v":2,"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7}`:            0,
+		`{"v":1,"auth_req_id":"","expires_at":"2026-01-01T00:00:00Z","interval":7}`:             0,
+		`{"v":1,"auth_req_id":"h","interval":7}`:                                                0,
+		`{"v":1,"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","ping":"eA"}`:             0,
+		`{"v":1,"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7,"ping":"?"}`: 0,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":7}`:                  7 * time.Second,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z"}`:                               5 * time.Second,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":-1}`:                 0,
+		`{"auth_req_id":"h","expires_at":"2026-01-01T00:00:00Z","interval":1e9}`:                0,
 		`[]`: 0,
 	}
 	for raw, want := range tests {
@@ -246,10 +344,15 @@ func TestDiscoveryFaults(t *testing.T) {
 		"another issuer": strings.Replace(discovery, "https://s.example", "https://x.example", 1),
 		"no CIBA":        `{"issuer":"https://s.example","token_endpoint":"x"}`,
 		"no JSON":        `<html>`,
+		"a slash more":   strings.Replace(discovery, `"https://s.example"`, `"https://s.example/"`, 1),
+		"plain HTTP":     strings.Replace(discovery, `https://s.example/t`, `http://s.example/t`, 1),
+		"no address":     strings.Replace(discovery, `https://s.example/bc`, `/bc`, 1),
+		"too long":       strings.Repeat(" ", maxAnswer+1),
 	}
 	for name, document := range tests {
 		fake := roundTrip(func(*http.Request) (*http.Response, error) { return respond(200, document, ""), nil })
-		if _, err := New(t.Context(), Config{Issuer: "https://s.example", HTTP: &http.Client{Transport: fake}}); err == nil {
+		config := Config{Issuer: "https://s.example", ID: "travel", Secret: "s", HTTP: &http.Client{Transport: fake}}
+		if _, err := New(t.Context(), config); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
@@ -259,7 +362,7 @@ func TestDiscoveryFaults(t *testing.T) {
 		return r, nil
 	})
 	var e *Error
-	if _, err := New(t.Context(), Config{Issuer: "https://s.example", HTTP: &http.Client{Transport: redirect}}); !errors.As(err, &e) || e.Status != 302 {
+	if _, err := New(t.Context(), Config{Issuer: "https://s.example", ID: "travel", Secret: "s", HTTP: &http.Client{Transport: redirect}}); !errors.As(err, &e) || e.Status != 302 {
 		t.Errorf("redirect: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,11 @@ var (
 	ErrGone        = errors.New("the request is unknown, used, or not ours")
 	ErrPending     = errors.New("the person has not answered yet")
 	ErrSlowDown    = errors.New("polled too soon")
+	ErrBadToken    = errors.New("the token response does not hold")
 )
+
+// maxText bounds what is kept of a server's words.
+const maxText = 300
 
 // codes are the OAuth errors of CIBA section 11 and 12.
 var codes = map[string]error{
@@ -63,6 +68,11 @@ func (d *Denied) Error() string {
 // Is makes errors.Is(err, [ErrDenied]) true.
 func (d *Denied) Is(target error) bool { return target == ErrDenied }
 
+// passing reports whether the same request may be answered differently in a while.
+func (e *Error) passing() bool {
+	return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
+}
+
 func errorOf(resp *http.Response, body []byte) error {
 	var wire struct {
 		Error       string `json:"error"`
@@ -70,10 +80,21 @@ func errorOf(resp *http.Response, body []byte) error {
 	}
 	e := &Error{Status: resp.StatusCode}
 	if json.Unmarshal(body, &wire) == nil {
-		e.Code, e.Description = wire.Error, wire.Description
+		e.Code, e.Description = plain(wire.Error), plain(wire.Description)
 	}
 	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
 		e.RetryAfter = time.Duration(n) * time.Second
 	}
 	return e
+}
+
+// plain keeps the characters that RFC 6749 section 5.2 allows: errors are printed, and the words are another's.
+func plain(text string) string {
+	kept := strings.Map(func(c rune) rune {
+		if c < 0x20 || c > 0x7e {
+			return '?'
+		}
+		return c
+	}, text)
+	return kept[:min(len(kept), maxText)]
 }

@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Status is what the server knows about a request.
+type Status struct {
+	State     string          `json:"state"` // pending, approved, denied, expired, cancelled, failed, redeemed
+	Request   string          `json:"request"`
+	ExpiresAt time.Time       `json:"expires_at"`
+	DecidedAt time.Time       `json:"decided_at,omitzero"`
+	Reason    string          `json:"reason,omitempty"`
+	Note      string          `json:"note,omitempty"` // what the person wrote with a no
+	Details   json.RawMessage `json:"authorization_details,omitempty"`
+}
+
+// Status asks where a request stands. Servers other than Assent do not know this call.
+func (c *Client) Status(ctx context.Context, w *Waiting) (*Status, error) {
+	s := &Status{}
+	if err := c.about(ctx, c.server.Status, w, s); err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	return s, nil
+}
+
+// Cancel withdraws a request. Servers other than Assent do not know this call.
+func (c *Client) Cancel(ctx context.Context, w *Waiting) error {
+	if err := c.about(ctx, c.server.Cancel, w, &Status{}); err != nil {
+		return fmt.Errorf("cancel: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) about(ctx context.Context, endpoint string, w *Waiting, out any) error {
+	if endpoint == "" {
+		return errors.New("the server does not offer it")
+	}
+	if err := c.owns(w); err != nil {
+		return err
+	}
+	return c.post(ctx, call{address: endpoint, form: url.Values{"auth_req_id": {w.Handle}}, limit: callTime}, out)
+}
