@@ -21,11 +21,13 @@ func main() {
 
 // Exit codes, the same for every command.
 const (
-	exitOK      = 0
-	exitFailed  = 1 // the command could not do what it was asked
-	exitUsage   = 2 // the command line or the configuration is wrong
-	exitDenied  = 3 // request: the person said no, or it was withdrawn
-	exitExpired = 4 // request: nobody answered in time, or nobody could be asked
+	exitOK          = 0
+	exitFailed      = 1 // the command could not do what it was asked
+	exitUsage       = 2 // the command line or the configuration is wrong
+	exitDenied      = 3 // request: the person said no
+	exitExpired     = 4 // request: nobody answered in time
+	exitUnreachable = 5 // request: no message got through to the person
+	exitWithdrawn   = 6 // request: it was withdrawn
 )
 
 // exitError carries the exit code of a command that failed in a documented way.

@@ -17,8 +17,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
 			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
+			"exits": exits,
 		},
 	})
 }
@@ -290,6 +293,18 @@ func inbox(ts *testscript.TestScript, neg bool, _ []string) {
 		ts.Fatalf("inbox: %v: %s", err, s.browser.page.visible())
 	}
 	fmt.Fprintln(ts.Stdout(), s.browser.page.visible())
+}
+
+// exits CODE assent ARG … runs the program and expects that exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == want {
+		return
+	}
+	ts.Fatalf("%s: %v, want exit code %d", args[1], err, want)
 }
 
 // install makes what a real installation brings along: a port ($PORT), a certificate for it (tls.crt, tls.key), and
