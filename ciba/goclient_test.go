@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,5 +102,42 @@ func TestGoClientAsks(t *testing.T) {
 	must(t, err)
 	if status.State != "pending" || status.Request != string(r.ID) || status.ExpiresAt.IsZero() {
 		t.Errorf("status %+v", status)
+	}
+}
+
+// TestGoClientKeys: private_key_jwt and signed requests with every algorithm, and the ID token as the next hint.
+func TestGoClientKeys(t *testing.T) {
+	s := newService(t)
+	s.addKeyed(t)
+	s.addSigning(t)
+	for _, alg := range requestAlgs {
+		key := &client.Key{Signer: testKeys()[alg], ID: alg}
+		for name, config := range map[string]client.Config{
+			"assertion": {ID: "keyed", Key: key},
+			"signed":    {ID: "sign-" + strings.ToLower(alg), Secret: testSecret, RequestKey: key},
+		} {
+			t.Run(name+" "+alg, func(t *testing.T) {
+				config.Issuer, config.HTTP = testIssuer, &http.Client{Transport: s}
+				c, err := client.New(t.Context(), config)
+				must(t, err)
+				ask := client.Ask{Hint: "ann", Message: "TEAL-7", Life: time.Minute, ACR: "phr", Key: "k" + alg}
+				w, err := c.Ask(t.Context(), ask)
+				must(t, err)
+				if again, err := c.Ask(t.Context(), ask); err != nil || again.Handle != w.Handle {
+					t.Errorf("asked again: %v, %v", again, err)
+				}
+				s.approve(t, w.Handle)
+				token, err := c.Wait(t.Context(), w)
+				must(t, err)
+				if token.Claims.Subject != "p-ann" || token.Disclosure == nil {
+					t.Errorf("claims %+v, disclosure %+v", token.Claims, token.Disclosure)
+				}
+				if _, err := c.Wait(t.Context(), w); err != nil {
+					t.Errorf("the same answer again: %v", err)
+				}
+				_, err = c.Ask(t.Context(), client.Ask{IDToken: token.IDToken})
+				must(t, err)
+			})
+		}
 	}
 }

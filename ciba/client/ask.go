@@ -94,7 +94,7 @@ func (a *Ask) check() error {
 	case hints != 1:
 		return errors.New("exactly one of Hint, HintToken and IDToken is required")
 	case len(a.Details) > 0 && !json.Valid(a.Details):
-		return errors.New("Details must be JSON")
+		return errors.New("authorization_details must be JSON")
 	}
 	return nil
 }

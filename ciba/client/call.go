@@ -14,8 +14,9 @@ import (
 
 // Times of one HTTP call. A held poll takes as long as the server likes, but no longer than it may.
 const (
-	callTime = 15 * time.Second
-	holdTime = 25 * time.Second
+	callTime   = 15 * time.Second
+	holdTime   = 25 * time.Second
+	holdMargin = 5 * time.Second // from the end of a hold to the answer
 )
 
 // maxAnswer bounds what is read of an answer.

@@ -124,7 +124,7 @@ func startIn(t *testing.T, ping bool, answers ...reply) (*script, *Client, *Wait
 }
 
 // passing are the answers after which the client pauses with jitter.
-var passing = []string{"lost", "html", "server_error"}
+var passing = []string{"lost", "html", "server_error", "use_dpop_nonce"}
 
 // TestWait: when the client polls, and what it makes of each answer. Times are seconds since the request.
 func TestWait(t *testing.T) {
@@ -143,6 +143,7 @@ func TestWait(t *testing.T) {
 		{"pending says a longer wait", []reply{{code: "authorization_pending", retry: "9"}, {}}, []float64{0, 9}, nil},
 		{"lost connections", []reply{{code: "lost"}, {code: "lost"}, {code: "lost"}, {}}, []float64{0, 1, 3, 7}, nil},
 		{"overload", []reply{{code: "server_error", retry: "6"}, {}}, []float64{0, 6}, nil},
+		{"a nonce that changes each time", []reply{{code: "use_dpop_nonce"}, {}}, []float64{0, 1}, nil},
 		{"a proxy's page", []reply{{code: "html"}, {}}, []float64{0, 1}, nil},
 		{"pauses start anew", []reply{{code: "lost"}, {code: "lost"}, pending(0), {code: "lost"}, {}}, []float64{0, 1, 3, 5, 6}, nil},
 		{"denied", []reply{{code: "access_denied"}}, []float64{0}, ErrDenied},
@@ -174,6 +175,19 @@ func TestWait(t *testing.T) {
 					t.Errorf("details %s", token.Details)
 				}
 			})
+		})
+	}
+}
+
+// TestHold: a poll is not held longer than the caller's own HTTP client waits for an answer.
+func TestHold(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{0: "wait=25", time.Minute: "wait=25", 10 * time.Second: "wait=5", time.Second: "wait=0"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, c, w := start(t, reply{})
+			c.http.Timeout, s.prefer = timeout, want
+			if _, err := c.Wait(t.Context(), w); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

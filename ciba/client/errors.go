@@ -70,7 +70,8 @@ func (d *Denied) Is(target error) bool { return target == ErrDenied }
 
 // passing reports whether the same request may be answered differently in a while.
 func (e *Error) passing() bool {
-	return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
+	return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout ||
+		e.Code == "use_dpop_nonce" // which changed again while we answered
 }
 
 func errorOf(resp *http.Response, body []byte) error {

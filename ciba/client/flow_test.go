@@ -157,11 +157,7 @@ func TestPingWakes(t *testing.T) {
 				_, err := c.Wait(t.Context(), w)
 				done <- err
 			}()
-			for polled := false; !polled; { // the first poll comes at once; the next one in 30 s
-				s.mu.Lock()
-				polled = s.polls > 0
-				s.mu.Unlock()
-			}
+			<-s.polled // at once; the next poll would come in 30 s
 			if status := s.decide(w.Handle, tt.state, "too much"); status != 204 {
 				t.Errorf("the ping was answered with %d", status)
 			}
@@ -289,11 +285,7 @@ func TestResumeByPing(t *testing.T) {
 		_, err := second.Wait(t.Context(), again)
 		done <- err
 	}()
-	for polled := false; !polled; {
-		s.mu.Lock()
-		polled = s.polls > 0
-		s.mu.Unlock()
-	}
+	<-s.polled
 	if status := s.decide(w.Handle, "approved", ""); status != 204 {
 		t.Errorf("after: %d", status)
 	}

@@ -54,7 +54,7 @@ type opServer struct {
 	seen    map[string]bool // jti
 	asked   []*asked
 	faults  []string
-	polls   int
+	polled  chan struct{}     // answers to polls
 	answers map[string][]byte // by Idempotency-Key
 }
 
@@ -65,7 +65,7 @@ type asked struct {
 }
 
 func newOp() *opServer {
-	s := &opServer{seen: map[string]bool{}, answers: map[string][]byte{}}
+	s := &opServer{polled: make(chan struct{}, 1), seen: map[string]bool{}, answers: map[string][]byte{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
 	mux.HandleFunc("GET /jwks", s.jwks)
@@ -268,7 +268,10 @@ func (s *opServer) token(w http.ResponseWriter, r *http.Request) {
 		refuse(w, "use_dpop_nonce")
 		return
 	}
-	s.polls++
+	select {
+	case s.polled <- struct{}{}:
+	default:
+	}
 	switch a.state {
 	case "approved":
 		a.state = "redeemed"

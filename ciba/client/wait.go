@@ -58,7 +58,7 @@ func (c *Client) wait(ctx context.Context, w *Waiting) (*Token, error) {
 		return nil, err
 	}
 	v := &waiter{Waiting: w, interval: w.Interval, retry: newRetry(w.ExpiresAt.Add(afterEnd))}
-	hold := holdTime
+	hold := c.hold()
 	if c.pings != nil && w.ping != [32]byte{} {
 		v.bell, hold = c.pings.bell(w), 0
 	}
@@ -80,6 +80,14 @@ func (c *Client) wait(ctx context.Context, w *Waiting) (*Token, error) {
 			return nil, err
 		}
 	}
+}
+
+// hold is how long a poll may be held: not so long that the caller's own [http.Client] gives up on it.
+func (c *Client) hold() time.Duration {
+	if c.http.Timeout == 0 {
+		return holdTime
+	}
+	return min(holdTime, max(0, c.http.Timeout-holdMargin))
 }
 
 // Poll asks once, and lets the server hold the question for at most the given time. [ErrPending] and [ErrSlowDown] are
