@@ -195,7 +195,8 @@ func (a *Ask) params() map[string]string {
 // requestObject signs the request: fresh iat, nbf, exp and jti, five minutes long.
 func (c *Client) requestObject(params map[string]string, a Ask) (string, error) {
 	now := time.Now().Unix()
-	claims := map[string]any{"iss": c.config.ID, "aud": c.config.Issuer, "iat": now, "nbf": now, "exp": now + 300, "jti": rand.Text()}
+	claims := map[string]any{"iss": c.config.ID, "aud": c.config.Issuer, "iat": now, "nbf": now, "exp": now + 300,
+		"jti": rand.Text()}
 	for name, value := range params {
 		claims[name] = value
 	}
