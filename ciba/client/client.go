@@ -147,7 +147,8 @@ func (s *server) check() error {
 		return errors.New("the server does not offer CIBA")
 	}
 	for name, address := range map[string]string{"backchannel_authentication_endpoint": s.Backchannel,
-		"token_endpoint": s.Token, "jwks_uri": s.JWKS, "assent_status_endpoint": s.Status, "assent_cancel_endpoint": s.Cancel} {
+		"token_endpoint": s.Token, "jwks_uri": s.JWKS, "assent_status_endpoint": s.Status,
+		"assent_cancel_endpoint": s.Cancel} {
 		if address == "" {
 			continue
 		}

@@ -24,13 +24,13 @@
 // # Showing who the agent is
 //
 // [Config] takes a client secret, a private key (private_key_jwt) or a TLS certificate of [Config.HTTP]. Keys are
-// [crypto.Signer], so they may lie in an HSM. With [Config.RequestKey] every request is signed; with [Config.DPoP], or a
-// certificate, a stolen token is of no use, and a request that was made with a DPoP key has to be resumed with it.
+// [crypto.Signer], so they may lie in an HSM. With [Config.RequestKey] every request is signed; with [Config.DPoP], or
+// a certificate, a stolen token is of no use, and a request that was made with a DPoP key has to be resumed with it.
 //
 // # What is trusted
 //
-// The issuer must be what it was configured to be, byte for byte, over TLS (plain HTTP is for this machine only). A token
-// response is handed out only if its type is the one that was set up, and its ID token has the server's signature and
+// The issuer must be what it was configured to be, byte for byte, over TLS (plain HTTP is for this machine only). A
+// token response is handed out only if its type is the one that was set up, and its ID token has the server's signature and
 // belongs to this client, request and access token; everything else is [ErrBadToken]. The access token itself is for
 // the API to judge.
 //

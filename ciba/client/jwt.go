@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Algorithms of RFC 7518 and RFC 8037. We sign with the first three, by the kind of key; RS256 is for ID tokens of other
-// servers only.
+// Algorithms of RFC 7518 and RFC 8037. We sign with the first three, by the kind of key; RS256 is for ID tokens of
+// other servers only.
 const (
 	algES256 = "ES256"
 	algPS256 = "PS256"
