@@ -165,6 +165,9 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 	if err != nil {
 		return madeAgent{}, err
 	}
+	if err := s.agents.Admits(m); err != nil {
+		return madeAgent{}, err
+	}
 	if m.ClientSecret != "" {
 		if err := s.acceptable(m.ClientSecret, acceptSecret); err != nil {
 			return madeAgent{}, err

@@ -47,11 +47,15 @@ type Config struct {
 	Data        string `default:"${data}" env:"ASSENT_DATA" toml:"data" help:"Folder of store, queue and root key."`
 	RootKeyFile string `env:"ASSENT_ROOT_KEY_FILE" toml:"root-key-file" placeholder:"FILE" help:"Root key, if not DATA/root.key: 32 bytes in base64."`
 
-	Listen       string `default:"127.0.0.1:8460" env:"ASSENT_LISTEN" toml:"listen" help:"Address for agents and people."`
-	TLSCert      string `name:"tls-cert" env:"ASSENT_TLS_CERT" toml:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
-	TLSKey       string `name:"tls-key" env:"ASSENT_TLS_KEY" toml:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
-	TrustedProxy string `env:"ASSENT_TRUSTED_PROXY" toml:"trusted-proxy" placeholder:"CIDR" help:"Network of the TLS terminator in front; needed for plain HTTP off loopback."`
-	AdminListen  string `default:"" env:"ASSENT_ADMIN_LISTEN" toml:"admin-listen" placeholder:"ADDR" help:"Loopback address for metrics, health and pprof; none by default."`
+	Listen           string `default:"127.0.0.1:8460" env:"ASSENT_LISTEN" toml:"listen" help:"Address for agents and people."`
+	TLSCert          string `name:"tls-cert" env:"ASSENT_TLS_CERT" toml:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
+	TLSKey           string `name:"tls-key" env:"ASSENT_TLS_KEY" toml:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	TrustedProxy     string `env:"ASSENT_TRUSTED_PROXY" toml:"trusted-proxy" placeholder:"CIDR" help:"Network of the TLS terminator in front; needed for plain HTTP off loopback."`
+	ClientCertHeader string `name:"client-cert-header" env:"ASSENT_CLIENT_CERT_HEADER" toml:"client-cert-header" placeholder:"NAME" help:"Header in which --trusted-proxy forwards an agent's certificate (RFC 9440 or percent-encoded PEM); none by default."`
+	MTLSListen       string `name:"mtls-listen" env:"ASSENT_MTLS_LISTEN" toml:"mtls-listen" placeholder:"ADDR" help:"Address for agents that show certificates, with --tls-cert; none by default."`
+	MTLSCA           string `name:"mtls-ca" env:"ASSENT_MTLS_CA" toml:"mtls-ca" placeholder:"FILE" help:"Authorities that issue agents' certificates (tls_client_auth), PEM. Without it agents register their own."`
+	MTLSURL          string `name:"mtls-url" env:"ASSENT_MTLS_URL" toml:"mtls-url" placeholder:"URL" help:"Where agents reach --mtls-listen. Default: the issuer with the port of --mtls-listen."`
+	AdminListen      string `default:"" env:"ASSENT_ADMIN_LISTEN" toml:"admin-listen" placeholder:"ADDR" help:"Loopback address for metrics, health and pprof; none by default."`
 
 	Issuer   string `env:"ASSENT_ISSUER" toml:"issuer" placeholder:"URL" help:"Issuer identifier, used byte for byte. Default: the listen address, in dev mode only."`
 	PagesURL string `name:"pages-url" env:"ASSENT_PAGES_URL" toml:"pages-url" placeholder:"URL" help:"Origin of the people's pages. Default: the issuer's origin."`
@@ -153,6 +157,9 @@ func (c *Config) check() error {
 			return errors.New("--trusted-proxy must be a network such as 10.0.0.0/24")
 		}
 	}
+	if err := c.checkMutual(); err != nil {
+		return err
+	}
 	if c.AdminListen != "" {
 		if local, err := isLoopback(c.AdminListen); err != nil || !local {
 			return errors.New("--admin-listen must be a loopback address")
@@ -196,6 +203,9 @@ func (c *Config) completeURLs() error {
 		return errors.New("--pages-url must be an https origin")
 	}
 	c.PagesURL = strings.TrimSuffix(c.PagesURL, "/")
+	if err := c.completeMutual(issuer); err != nil {
+		return err
+	}
 	for i, r := range c.Resources {
 		if u, err := url.Parse(r.URI); err != nil || !u.IsAbs() || u.Fragment != "" {
 			return fmt.Errorf("resource[%d].uri must be an absolute URI without fragment", i)

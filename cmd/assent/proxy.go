@@ -36,12 +36,10 @@ func shed(limit int64, next http.Handler) http.Handler {
 
 // behindProxy takes the client's address from the last hop of X-Forwarded-For, but only from the configured terminator,
 // and refuses whoever else comes over plain HTTP. Without a proxy those headers mean nothing and are removed.
+// A certificate that it forwards is what the connection would have shown.
 func (c *Config) behindProxy(next http.Handler) (http.Handler, error) {
 	if c.TrustedProxy == "" {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			stripForwarded(r)
-			next.ServeHTTP(w, r)
-		}), nil
+		return c.direct(next), nil
 	}
 	network, err := netip.ParsePrefix(c.TrustedProxy)
 	if err != nil {
@@ -56,9 +54,26 @@ func (c *Config) behindProxy(next http.Handler) (http.Handler, error) {
 		if client, ok := address(lastHop(r.Header.Values("X-Forwarded-For"))); ok {
 			r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
 		}
+		if c.ClientCertHeader != "" {
+			if err := takeCertificate(r, c.ClientCertHeader); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+		}
 		stripForwarded(r)
 		next.ServeHTTP(w, r)
 	}), nil
+}
+
+// direct is for listeners that no proxy stands before: what only a proxy may say is removed (REQ-069).
+func (c *Config) direct(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		stripForwarded(r)
+		if c.ClientCertHeader != "" {
+			r.Header.Del(c.ClientCertHeader)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // address reads what terminators write: an address, or an address with a port.

@@ -73,6 +73,13 @@ func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
 	}
 	defer listener.Close()
 	s.cfg.Listen = listener.Addr().String()
+	certified, err := s.listenMutual()
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	if certified != nil {
+		defer certified.Close()
+	}
 	if err := s.cfg.completeURLs(); err != nil {
 		return errors.Join(&exitError{exitUsage, err}, s.close())
 	}
@@ -81,7 +88,7 @@ func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	doors, err := s.listen(listener)
+	doors, err := s.listen(listener, certified)
 	if err != nil {
 		return err
 	}
@@ -99,7 +106,7 @@ func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
 		stopLoops()
 		return err
 	})
-	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
+	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "mtls", s.cfg.MTLSURL, "metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
 	if ready != nil {
 		ready(s)
 	}
@@ -246,22 +253,25 @@ func (s *service) server(h http.Handler) *http.Server {
 		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 }
 
-// listen opens the doors: agents and people, the administration socket, and metrics if wanted.
-func (s *service) listen(public net.Listener) ([]door, error) {
-	var err error
-	public = limitConnections(public, maxConnections)
-	if s.cfg.TLSCert != "" {
-		certs, err := newCertificates(s.cfg.TLSCert, s.cfg.TLSKey, s.clock.Now, s.log)
-		if err != nil {
-			return nil, err
-		}
-		public = tls.NewListener(public, tlsConfig(certs))
+// listenMutual takes the address for agents with certificates, if there is one: its port is part of what we publish.
+func (s *service) listenMutual() (net.Listener, error) {
+	if s.cfg.MTLSListen == "" {
+		return nil, nil
 	}
-	handler := s.public()
-	if handler, err = s.cfg.behindProxy(handler); err != nil {
+	l, err := net.Listen("tcp", s.cfg.MTLSListen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for certificates: %w", err)
+	}
+	s.cfg.MTLSListen = l.Addr().String()
+	return l, nil
+}
+
+// listen opens the doors: agents and people, agents with certificates, the administration socket, and metrics if wanted.
+func (s *service) listen(public, certified net.Listener) ([]door, error) {
+	doors, err := s.listenPublic(public, certified)
+	if err != nil {
 		return nil, err
 	}
-	doors := []door{{"agents and people", s.server(handler), public}}
 
 	socket, err := listenAdmin(s.cfg.Data)
 	if err != nil {
@@ -280,6 +290,27 @@ func (s *service) listen(public net.Listener) ([]door, error) {
 		observer.WriteTimeout = 0 // profiles take their time
 		s.cfg.AdminListen = l.Addr().String()
 		doors = append(doors, door{"metrics", observer, l})
+	}
+	return doors, nil
+}
+
+func (s *service) listenPublic(public, certified net.Listener) ([]door, error) {
+	handler, err := s.cfg.behindProxy(s.public())
+	if err != nil {
+		return nil, err
+	}
+	public = limitConnections(public, maxConnections)
+	if s.cfg.TLSCert == "" {
+		return []door{{"agents and people", s.server(handler), public}}, nil
+	}
+	certs, err := newCertificates(s.cfg.TLSCert, s.cfg.TLSKey, s.clock.Now, s.log)
+	if err != nil {
+		return nil, err
+	}
+	doors := []door{{"agents and people", s.server(handler), tls.NewListener(public, tlsConfig(certs))}}
+	if certified != nil {
+		certified = tls.NewListener(limitConnections(certified, maxConnections), mutualConfig(certs))
+		doors = append(doors, door{"agents with certificates", s.server(s.cfg.direct(s.certified())), certified})
 	}
 	return doors, nil
 }

@@ -165,7 +165,11 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if s.replay, err = ciba.OpenReplay(filepath.Join(s.cfg.Data, "replay.log"), bootID(), s.clock.Now()); err != nil {
 		return err
 	}
-	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(),
+	mutual, err := s.cfg.mutual()
+	if err != nil {
+		return err
+	}
+	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(), MTLS: mutual,
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
 		Fetch: newGuardedClient(guardRules{loopback: s.cfg.Dev}), Now: s.clock.Now, Log: s.log})
 	if err != nil {
@@ -220,6 +224,11 @@ func (s *service) public() http.Handler {
 	}
 	mux.Handle("/", s.pages)
 	return named(shed(maxInFlight, s.metrics.observe(mux)))
+}
+
+// certified is what agents reach with certificates: their door, and nothing for people.
+func (s *service) certified() http.Handler {
+	return named(shed(maxInFlight, s.metrics.observe(s.agents)))
 }
 
 // close stops what openData and open started, in the reverse order. Loops have returned by now.
