@@ -2,6 +2,8 @@ package ciba
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -165,6 +167,26 @@ func BenchmarkProof(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkCertificate is the authentication of a client by a certificate from an authority.
+func BenchmarkCertificate(b *testing.B) {
+	ca := newAuthority(b)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	s := newService(b, func(p *Parts) { p.MTLS = &MTLS{Roots: roots} })
+	must(b, s.saveAgent(byAuthority("dns", "tls_client_auth_san_dns", "agent.example")))
+	leaf := ca.certify(agentCertificate(), nil).Leaf
+	r := httptest.NewRequest(http.MethodPost, "/token", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+	f, err := parseForm("client_id=dns")
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.clients.authenticate(r, f, time.Now()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 // MTLS says how clients can show certificates. They arrive as the peer certificates of the request's TLS connection;
 // who shows one has shown to hold its key, and nothing more is believed of it.
 type MTLS struct {
-	URL   string         // where certificates are asked for: the base of mtls_endpoint_aliases; "": at the endpoints themselves
+	URL   string         // the base of mtls_endpoint_aliases; "": certificates are asked for at the endpoints themselves
 	Roots *x509.CertPool // who issues certificates for tls_client_auth; nil: that method is off
 }
 
@@ -175,7 +175,8 @@ func (m Metadata) checkCertificates() error {
 	_, badDN := parseDN(m.DN)
 	switch {
 	case byAuthority && given != 1:
-		return &approvals.FieldError{Field: "tls_client_auth_subject_dn", Rule: "or exactly one tls_client_auth_san_ member is required"}
+		return &approvals.FieldError{Field: "tls_client_auth_subject_dn",
+			Rule: "or exactly one tls_client_auth_san_ member is required"}
 	case m.IP != "" && badIP != nil:
 		return &approvals.FieldError{Field: "tls_client_auth_san_ip", Rule: "must be an IP address"}
 	case m.DN != "" && badDN != nil:

@@ -149,6 +149,7 @@ func withoutSecret(f form, id string) form { return f.with("client_id", id, "cli
 
 // TestTLSClientAuth is REQ-050, 067 and 068 with RFC 8705 section 2.1: one subject, from the authority, in time.
 func TestTLSClientAuth(t *testing.T) {
+	row(t, "REQ-050", "REQ-068")
 	m := newMutual(t)
 	good := m.ca.certify(agentCertificate(), nil)
 	for i, tt := range []struct {
@@ -211,6 +212,7 @@ func TestTLSClientAuth(t *testing.T) {
 
 // TestSelfSigned is REQ-068 with RFC 8705 section 2.2: a registered certificate, or one around a registered key.
 func TestSelfSigned(t *testing.T) {
+	row(t, "REQ-068")
 	m := newMutual(t)
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
@@ -248,6 +250,7 @@ func TestSelfSigned(t *testing.T) {
 // TestCertificateRefusals is REQ-052 and 067: unknown, disabled, another's, none, no client_id and the wrong method get
 // the same bytes, everywhere.
 func TestCertificateRefusals(t *testing.T) {
+	row(t, "REQ-047", "REQ-052", "REQ-067", "REQ-068")
 	m := newMutual(t)
 	mine, his := selfSigned(t, nil), selfSigned(t, nil)
 	must(t, m.saveAgent(bySelf("mine", jose.JSONWebKey{Key: mine.Leaf.PublicKey})))
@@ -299,6 +302,7 @@ func TestCertificateIgnored(t *testing.T) {
 // TestCertificateBound is REQ-039, 201, 239 and worked example 13.2: the token is bound to the certificate, also of a
 // client that authenticates otherwise, and nothing is spent without one.
 func TestCertificateBound(t *testing.T) {
+	row(t, "REQ-039", "REQ-201", "REQ-239")
 	m := newMutual(t)
 	mine, his := selfSigned(t, nil), selfSigned(t, nil)
 	must(t, m.saveAgent(bySelf("mine", jose.JSONWebKey{Key: mine.Leaf.PublicKey})))
@@ -380,6 +384,7 @@ func TestOnceWithCertificate(t *testing.T) {
 
 // TestAliases is REQ-009: what is advertised, and that it follows the switches.
 func TestAliases(t *testing.T) {
+	row(t, "REQ-009")
 	methods := func(s *service) string {
 		return strings.Trim(strings.Join(strings.Fields(jsonOf(t, s.get("/.well-known/openid-configuration").json["token_endpoint_auth_methods_supported"])), ""), "[]")
 	}
@@ -418,6 +423,7 @@ func jsonOf(t *testing.T, v any) string {
 
 // TestAliasAudience is REQ-058: assertions are for our names, and for the alias only under the compat policy.
 func TestAliasAudience(t *testing.T) {
+	row(t, "REQ-058")
 	m := newMutual(t)
 	m.addKeyed(t)
 	for _, tt := range []struct {
@@ -441,6 +447,7 @@ func TestAliasAudience(t *testing.T) {
 
 // TestCertificateMetadata is RFC 8705 section 2.1.2 and REQ-028.
 func TestCertificateMetadata(t *testing.T) {
+	row(t, "REQ-028")
 	s := newService(t)
 	withRoots := newMutual(t)
 	tests := map[string]string{

@@ -23,7 +23,8 @@ var errDN = errors.New("must be a distinguished name as RFC 4514 writes it, such
 // attributes are what one part of a distinguished name says, each as type and value, in order.
 type attributes []string
 
-// parseDN reads the text of a distinguished name (RFC 4514 section 3). The last part of a certificate's name comes first.
+// parseDN reads the text of a distinguished name (RFC 4514 section 3). What comes last in a certificate comes first
+// here.
 func parseDN(text string) (name []attributes, err error) {
 	part := attributes{}
 	for rest, more := text, true; more; {

@@ -135,8 +135,9 @@ func (c claims) hashes(token string) bool {
 	return subtle.ConstantTimeCompare([]byte(ath), []byte(base64.RawURLEncoding.EncodeToString(sum[:]))) == 1
 }
 
-// here reports whether htu is the URL of this request. Query and fragment do not count, and URLs are compared as RFC 3986
-// sections 6.2.2 and 6.2.3 normalise them. Which of our names was used does not matter: behind a terminator we cannot tell.
+// here reports whether htu is the URL of this request. Query and fragment do not count, and URLs are compared as
+// RFC 3986 sections 6.2.2 and 6.2.3 normalise them. Which of our names was used does not matter: behind a terminator
+// we cannot tell.
 func (p *proofs) here(htu string, r *http.Request) bool {
 	u, err := url.Parse(htu)
 	if err != nil || len(htu) > maxHTU || u.Opaque != "" || u.User != nil || u.Host == "" {

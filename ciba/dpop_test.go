@@ -68,6 +68,7 @@ func newBound(t testing.TB, options ...option) *service {
 
 // TestProof is RFC 9449 section 4.3 with REQ-010, 060 and 285: which proofs are taken at the token endpoint.
 func TestProof(t *testing.T) {
+	row(t, "REQ-010", "REQ-060")
 	private := jose.JSONWebKey{Key: testKeys()["ES256"]}
 	other := jose.JSONWebKey{Key: testKeys()["other"].Public()}
 	tests := []struct {
@@ -172,6 +173,7 @@ func largeKey(t testing.TB) *rsa.PrivateKey {
 
 // TestProofForms: what is no proof at all.
 func TestProofForms(t *testing.T) {
+	row(t, "REQ-010")
 	s := newBound(t)
 	good := func() string { return proofOf(t, "ES256", "ES256", nil) }
 	part := func(v any) string {
@@ -246,6 +248,7 @@ func TestProofForms(t *testing.T) {
 // TestBoundToken is REQ-039, 201, 202 and 239, worked example 13.1: without a proof nothing is spent, every poll takes a
 // new one, and the token is bound to its key.
 func TestBoundToken(t *testing.T) {
+	row(t, "REQ-239")
 	for _, client := range []string{"bound", "travel"} { // registered for it, or just doing it
 		t.Run(client, func(t *testing.T) {
 			s := newBound(t)
@@ -269,6 +272,7 @@ func TestBoundToken(t *testing.T) {
 
 // TestBoundWithoutProof is REQ-201: the id is not consumed.
 func TestBoundWithoutProof(t *testing.T) {
+	row(t, "REQ-039", "REQ-201")
 	s := newBound(t)
 	handle := s.ask(t, "client_id", "bound")
 	s.approve(t, handle)
@@ -283,6 +287,7 @@ func TestBoundWithoutProof(t *testing.T) {
 // TestProofOnce is REQ-202: a proof works once, on either name of an endpoint and for either outcome, and not again after
 // a restart.
 func TestProofOnce(t *testing.T) {
+	row(t, "REQ-202")
 	path := filepath.Join(t.TempDir(), "replay.log")
 	open := func() *Replay {
 		r, err := OpenReplay(path, "boot", time.Now())
@@ -356,6 +361,7 @@ func TestProofInDoubt(t *testing.T) {
 // TestNonce is REQ-202 with RFC 9449 section 8: a challenge is no poll, the nonce works until the end of the next slot,
 // and who uses an old one is told the new one.
 func TestNonce(t *testing.T) {
+	row(t, "REQ-202")
 	synctest.Test(t, func(t *testing.T) {
 		s := newBound(t)
 		time.Sleep(nonceSlot - time.Duration(time.Now().UnixNano())%nonceSlot) // the beginning of a slot
@@ -400,6 +406,7 @@ func TestNonce(t *testing.T) {
 
 // TestPromisedKey is REQ-203: who asks with a key collects with that key, and a wrong one spends nothing.
 func TestPromisedKey(t *testing.T) {
+	row(t, "REQ-203")
 	s := newBound(t)
 	proof := func(key, path string) []string {
 		return []string{"DPoP", proofOf(t, key, key, nil, "htu", testIssuer+path)}

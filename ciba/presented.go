@@ -44,8 +44,8 @@ func carried(header http.Header) (scheme, token string) {
 	return scheme, strings.TrimLeft(token, " ")
 }
 
-// heldBy is REQ-258 at a resource: a bound token is worth nothing to anybody but the holder of its key, and a DPoP token
-// must not pass as a bearer token (RFC 9449 section 7.2).
+// heldBy is REQ-258 at a resource: a bound token is worth nothing to anybody but the holder of its key, and a DPoP
+// token must not pass as a bearer token (RFC 9449 section 7.2).
 func (h *Handler) heldBy(c *call, scheme, token string, bound *confirmation) error {
 	if bound.tokenType() != map[string]string{"bearer": "Bearer", "dpop": "DPoP"}[scheme] {
 		return badToken(scheme)
@@ -94,7 +94,8 @@ var (
 // badToken is the answer to a token that is not good here, in the words of the scheme that it came with.
 func badToken(scheme string) *fault {
 	f := &fault{status: http.StatusUnauthorized, code: "invalid_token",
-		text: "The access token is not valid, has expired, or is bound to another key.", challenge: `Bearer error="invalid_token"`}
+		text:      "The access token is not valid, has expired, or is bound to another key.",
+		challenge: `Bearer error="invalid_token"`}
 	if scheme == "dpop" {
 		f.challenge = dpopChallenge + `, error="invalid_token"`
 	}

@@ -49,6 +49,7 @@ func ath(token string) string {
 // TestPresented is REQ-258 at a resource with RFC 9449 sections 4.3 and 7: a bound token needs a proof of its key about
 // itself, and no other scheme than its own.
 func TestPresented(t *testing.T) {
+	row(t, "REQ-258")
 	s := newBound(t)
 	bearer := s.tokenFor(t)
 	token := s.tokenFor(t, "DPoP", proofOf(t, "ES256", "ES256", nil))

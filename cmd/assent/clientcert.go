@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"assent/ciba"
@@ -80,17 +81,17 @@ func (c *Config) checkMutual() error {
 	return nil
 }
 
+// takenHeaders have a meaning already.
+var takenHeaders = []string{"Authorization", "Cookie", "Content-Type", "Content-Length", "DPoP", "Host",
+	"Idempotency-Key", "Prefer"}
+
 // validHeader reports whether a header can be given to certificates. None is fine.
 func validHeader(name string) bool {
 	letter := func(c rune) bool {
 		return c == '-' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 	}
-	for _, taken := range []string{"Authorization", "Cookie", "Content-Type", "Content-Length", "DPoP", "Host", "Idempotency-Key", "Prefer"} {
-		if strings.EqualFold(name, taken) {
-			return false
-		}
-	}
-	return strings.TrimFunc(name, letter) == "" && !strings.HasPrefix(strings.ToLower(name), "x-forwarded-")
+	taken := slices.ContainsFunc(takenHeaders, func(h string) bool { return strings.EqualFold(h, name) })
+	return !taken && strings.TrimFunc(name, letter) == "" && !strings.HasPrefix(strings.ToLower(name), "x-forwarded-")
 }
 
 // completeMutual derives the URL of the listener for certificates from the issuer and its port, and checks it.

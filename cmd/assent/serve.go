@@ -106,7 +106,8 @@ func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
 		stopLoops()
 		return err
 	})
-	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "mtls", s.cfg.MTLSURL, "metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
+	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "mtls", s.cfg.MTLSURL,
+		"metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
 	if ready != nil {
 		ready(s)
 	}
@@ -266,7 +267,8 @@ func (s *service) listenMutual() (net.Listener, error) {
 	return l, nil
 }
 
-// listen opens the doors: agents and people, agents with certificates, the administration socket, and metrics if wanted.
+// listen opens the doors: agents and people, agents with certificates, the administration socket, and metrics if
+// wanted.
 func (s *service) listen(public, certified net.Listener) ([]door, error) {
 	doors, err := s.listenPublic(public, certified)
 	if err != nil {
