@@ -129,3 +129,40 @@ func TestPresentedLate(t *testing.T) {
 		}
 	})
 }
+
+// TestPresentedRetired: who gets hold of a key that has been rotated away makes no tokens with it.
+func TestPresentedRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		stolen := s.Keyring.current()
+		rotate := func() {
+			t.Helper()
+			_, err := s.Keyring.Rotate(context.Background())
+			must(t, err)
+			time.Sleep(cacheAge)
+		}
+		claims := func() *accessClaims {
+			at := time.Now()
+			return &accessClaims{about: about{Issuer: testIssuer, Subject: "p-ann", Issued: at.Unix(), Expires: at.Add(tokenLife).Unix()}}
+		}
+		use := func() *fault {
+			t.Helper()
+			token, err := sign(stolen.accessToken, claims())
+			must(t, err)
+			_, f, _ := resource(s, "Bearer", token)
+			return f
+		}
+		if f := use(); f != nil {
+			t.Fatalf("while it signs: %v", f)
+		}
+		rotate()
+		time.Sleep(tokenLife + keyLag)
+		if f := use(); f == nil || f.code != "invalid_token" {
+			t.Errorf("gone from the set, and accepted: %v", f)
+		}
+		rotate() // now it is kept for hints only
+		if f := use(); f == nil || f.code != "invalid_token" {
+			t.Errorf("retired, and accepted: %v", f)
+		}
+	})
+}
