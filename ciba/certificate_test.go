@@ -21,6 +21,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -523,4 +524,35 @@ func FuzzDN(f *testing.F) {
 			t.Errorf("%q: %q", text, name)
 		}
 	})
+}
+
+// TestSelfSignedURI is REQ-065 for certificates: a new one is looked for at the client's jwks_uri, once a minute.
+func TestSelfSignedURI(t *testing.T) {
+	row(t, "REQ-065", "REQ-068")
+	first, next := selfSigned(t, nil), selfSigned(t, nil)
+	set := func(c tls.Certificate) string {
+		return jsonOf(t, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: c.Leaf.PublicKey, Certificates: []*x509.Certificate{c.Leaf}}}})
+	}
+	k := newKeyServer(t, set(first))
+	var ahead atomic.Int64
+	s := newService(t, func(p *Parts) {
+		p.MTLS, p.Fetch = &MTLS{}, k.Client()
+		p.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	must(t, s.saveAgent(`{"client_id":"remote","token_endpoint_auth_method":"self_signed_tls_client_auth","jwks_uri":"`+k.URL+`"}`))
+	expect := func(what string, c tls.Certificate, code string, hits int32) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(withoutSecret(tk("x"), "remote").String()))
+		r.Header.Set("Content-Type", typeForm)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.Leaf}}
+		if a := s.do(r); a.code() != code || k.hits.Load() != hits {
+			t.Errorf("%s: %s after %d fetches, want %s after %d", what, a.raw, k.hits.Load(), code, hits)
+		}
+	}
+	expect("first", first, "invalid_grant", 1)
+	k.body.Store(set(next))
+	expect("another within the floor", next, "invalid_client", 1)
+	ahead.Store(int64(keysFloor))
+	expect("rotated", next, "invalid_grant", 2)
+	expect("the one before", first, "invalid_client", 2)
 }
