@@ -89,6 +89,8 @@ func (a *admin) handler() http.Handler {
 		"POST /people/{sub}/enable":       a.enablePerson,
 		"POST /people/{sub}/sign-out":     a.signOut,
 		"POST /keys/rotate":               a.rotateKeys,
+		"GET /pings":                      a.listPings,
+		"POST /pings/{id}/replay":         a.replayPing,
 		"GET /doctor":                     func(r *http.Request) (any, error) { return a.s.examine(r.Context()), nil },
 	} {
 		mux.HandleFunc(pattern, a.serve(serve))

@@ -30,6 +30,7 @@ type cli struct {
 	Person  personCmd  `cmd:"" help:"Add, list, invite, disable people."`
 	Request requestCmd `cmd:"" help:"Ask as an agent and wait for the answer."`
 	Keys    keysCmd    `cmd:"" help:"Rotate signing keys."`
+	Pings   pingsCmd   `cmd:"" help:"List and repeat notifications of agents that were given up."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store of a running service. The root key is not in the copy."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a running service or a stopped service's data."`
 	Bench   benchCmd   `cmd:"" help:"Measure this binary on this machine."`
@@ -69,6 +70,8 @@ type Config struct {
 	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
 	MaxLife     Seconds `name:"max-expiry" default:"604800" env:"ASSENT_MAX_EXPIRY" toml:"max-expiry" placeholder:"SECONDS" help:"Longest life; longer wishes are cut to it."`
 	HistoryDays int     `default:"400" env:"ASSENT_HISTORY_DAYS" toml:"history-days" placeholder:"DAYS" help:"How long facts and decisions stay after the end."`
+
+	NoExpiryPing bool `env:"ASSENT_NO_EXPIRY_PING" toml:"no-expiry-ping" help:"Do not ping agents when a request expires; they know the time."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 

@@ -31,7 +31,7 @@ func newMetrics(s *service) *metrics {
 			Help: "Answers under way, held polls and live pages included."}),
 	}
 	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s})
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s})
 	m.countCommits()
 	return m
 }

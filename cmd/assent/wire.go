@@ -176,7 +176,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		return err
 	}
 	s.notifier = ciba.NewNotifier(ciba.NotifierParts{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
-		HTTP: newGuardedClient(s.guard()), Now: s.clock.Now, Log: s.log})
+		HTTP: newGuardedClient(s.guard()), QuietExpiry: s.cfg.NoExpiryPing, Now: s.clock.Now, Log: s.log})
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
 		CanSend: func(p *approvals.Person) bool { return len(s.addresses(p)) > 0 }})
