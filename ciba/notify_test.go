@@ -12,6 +12,7 @@ import (
 
 // REQ-022 to 024: which clients can be registered for pings.
 func TestRegisterPing(t *testing.T) {
+	row(t, "REQ-022", "REQ-023", "REQ-024")
 	const endpoint, mode = "backchannel_client_notification_endpoint", "backchannel_token_delivery_mode"
 	tests := []struct {
 		name, metadata string
@@ -79,6 +80,7 @@ func TestPingClientKeepsItsEndpoint(t *testing.T) {
 
 // REQ-135 to 138: the token of a ping client.
 func TestNotificationToken(t *testing.T) {
+	row(t, "REQ-135", "REQ-136", "REQ-137", "REQ-138")
 	p, _, _ := plainPinger(t)
 	tests := []struct {
 		name, token string
@@ -113,6 +115,7 @@ func TestNotificationToken(t *testing.T) {
 
 // REQ-083: the token is judged after user_code and before the hint is looked up.
 func TestNotificationTokenInItsTurn(t *testing.T) {
+	row(t, "REQ-083")
 	p, _, _ := plainPinger(t)
 	if a := p.post("/bc-authorize", bc("login_hint", "nobody")); a.code() != "invalid_request" {
 		t.Errorf("no token and an unknown person: %s", a.raw)
@@ -124,6 +127,7 @@ func TestNotificationTokenInItsTurn(t *testing.T) {
 
 // REQ-138: what looks guessable is logged, without the token.
 func TestGuessableTokens(t *testing.T) {
+	row(t, "REQ-138")
 	for token, want := range map[string]bool{strings.Repeat("a", 100): true, "abcdabcdabcdabcdabcd": true, "0123456789abcdef": true,
 		"wYPF0h30jpKf7Xn42vNF4FA1iXKHO9Uw": false, "8d67dc78-7faa-4d41-aabd-67707b374255": false} {
 		p, _, _ := plainPinger(t)
@@ -139,6 +143,7 @@ func TestGuessableTokens(t *testing.T) {
 
 // REQ-139: a poll client's token is neither judged nor kept, and nothing pings.
 func TestTokenOfPollClient(t *testing.T) {
+	row(t, "REQ-139")
 	p, endpoint, _ := plainPinger(t)
 	a := p.post("/bc-authorize", bc("client_id", "other", "client_secret", otherSecret, "client_notification_token", "x y"))
 	if a.status != 200 {
@@ -161,6 +166,7 @@ func plainPinger(t *testing.T) (*pinger, *script, *timers) {
 
 // The token of a signed request is in the request object; outside it is refused like every parameter (REQ-151).
 func TestNotificationTokenIsSigned(t *testing.T) {
+	row(t, "REQ-151")
 	p, _, _ := plainPinger(t)
 	p.register(t, "sign", deskEndpoint+`","jwks":`+jwksOf("ES256")+`,"backchannel_authentication_request_signing_alg":"ES256`)
 	const name = "client_notification_token"
@@ -187,6 +193,7 @@ func TestNotificationTokenIsSigned(t *testing.T) {
 
 // REQ-205: before and after its ping, a ping client polls like any other.
 func TestPingClientPolls(t *testing.T) {
+	row(t, "REQ-205", "REQ-190")
 	synctest.Test(t, func(t *testing.T) {
 		p, endpoint, _ := timed(t, "204")
 		handle := p.ask(t)

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -234,6 +236,7 @@ func TestPing(t *testing.T) {
 	for name, end := range outcomes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			row(t, "REQ-207", "REQ-208", "REQ-209", "REQ-211")
 			rec := newReceiver(t, nil)
 			p := newPinger(t, rec.URL+"/hooks/ciba?a=b")
 			handle := p.ask(t)
@@ -260,5 +263,205 @@ func TestPing(t *testing.T) {
 				t.Errorf("after the ping: erased %v, %d calls", p.erased(t, handle), rec.count())
 			}
 		})
+	}
+}
+
+// REQ-212: whoever collects while the ping is being answered gets the tokens.
+func TestPingResultIsThere(t *testing.T) {
+	t.Parallel()
+	row(t, "REQ-212", "REQ-190")
+	var p *pinger
+	var handle string
+	got := make(chan answer, 1)
+	rec := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		got <- p.post("/token", tk(handle))
+		w.WriteHeader(http.StatusNoContent)
+	})
+	p = newPinger(t, rec.URL)
+	handle = p.ask(t)
+	if a := p.post("/token", tk(handle)); a.code() != "authorization_pending" {
+		t.Errorf("before: %s", a.raw)
+	}
+	p.approve(t, handle)
+	rec.next(t)
+	if a := <-got; a.status != http.StatusOK {
+		t.Errorf("token: %d %s", a.status, a.raw)
+	}
+}
+
+// REQ-214: where a redirect points to is never called, whatever client is handed in.
+func TestPingFollowsNothing(t *testing.T) {
+	t.Parallel()
+	row(t, "REQ-214")
+	silent := newReceiver(t, nil)
+	rec := newReceiver(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		http.Redirect(w, r, silent.URL, []int{301, 302, 303, 307, 308}[n-1])
+	})
+	p := newPinger(t, rec.URL)
+	for range 5 {
+		handle := p.ask(t)
+		p.deny(t, handle, "")
+		rec.next(t)
+		if d := p.timeline(t, handle, 1)[0]; d.Status != "failed" {
+			t.Errorf("timeline: %+v", d)
+		}
+	}
+	if silent.count() != 0 || rec.count() != 5 {
+		t.Errorf("%d calls of the other place, %d of the first", silent.count(), rec.count())
+	}
+}
+
+// REQ-216 over the real bus: its schedules bring the repeats.
+func TestPingAgainOverTheBus(t *testing.T) {
+	t.Parallel()
+	row(t, "REQ-216")
+	rec := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, n int) {
+		switch n {
+		case 1:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 2:
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		default:
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+	p := newPinger(t, rec.URL)
+	handle := p.ask(t)
+	p.approve(t, handle)
+	for range 3 {
+		rec.next(t)
+	}
+	if got := p.timeline(t, handle, 3); got[0].Code != "500" || got[1].Code != "429" || got[2].Status != "accepted" {
+		t.Errorf("timeline: %+v", got)
+	}
+	if !p.erased(t, handle) {
+		t.Error("something is left")
+	}
+}
+
+// REQ-222: an endpoint that hangs, with more pings than its lane is wide, holds nobody else up; and it is never called
+// more often at once than the lane is wide.
+func TestPingLanes(t *testing.T) {
+	t.Parallel()
+	row(t, "REQ-222")
+	var mu sync.Mutex
+	inside, most := 0, 0
+	release := make(chan struct{})
+	hanging := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		mu.Lock()
+		inside++
+		most = max(most, inside)
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		inside--
+		mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	quick := newReceiver(t, nil)
+	p := newPinger(t, hanging.URL)
+	p.register(t, "other", quick.URL)
+	const many = 50
+	var stuck []string
+	for range many {
+		stuck = append(stuck, p.ask(t))
+	}
+	for _, handle := range stuck {
+		p.deny(t, handle, "")
+	}
+	began := time.Now()
+	for range 10 {
+		p.deny(t, p.ask(t, "client_id", "other"), "")
+		quick.next(t)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the other client's pings took %v", took)
+	}
+	if s := p.notifier.Stats(); s.Running > laneWidth+1 {
+		t.Errorf("%+v", s)
+	}
+	close(release)
+	for range many {
+		hanging.next(t)
+	}
+	for _, handle := range stuck {
+		p.timeline(t, handle, 1)
+	}
+	if hanging.count() != many || most > laneWidth {
+		t.Errorf("%d calls, %d at once", hanging.count(), most)
+	}
+}
+
+// REQ-140, 278, 279, 221: while a ping waits for its repeat neither token nor handle lie open anywhere, and after it
+// nothing lies there at all.
+func TestPingSecrets(t *testing.T) {
+	t.Parallel()
+	row(t, "REQ-140", "REQ-278", "REQ-279", "REQ-221")
+	rec := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, n int) {
+		w.WriteHeader(map[bool]int{true: 503, false: 204}[n == 1])
+	})
+	folder := t.TempDir()
+	bus, err := stream.Open(t.Context(), stream.Config{Dir: filepath.Join(folder, "jetstream"), Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	t.Cleanup(func() { must(t, bus.Close()) })
+	p := newIdlePinger(t, rec.URL, bus)
+	p.run(t, bus)
+	handle := p.ask(t)
+	_, secret, _ := strings.Cut(handle, ".")
+	e, err := readErrand(t.Context(), p.store, idOf(handle))
+	must(t, err)
+	kept := string(e.read.Value)
+	p.approve(t, handle)
+	rec.next(t)
+	p.timeline(t, handle, 1)
+	var dump bytes.Buffer
+	must(t, p.store.Backup(t.Context(), &dump))
+	rec.next(t)
+	p.timeline(t, handle, 2)
+	var after bytes.Buffer
+	must(t, p.store.Backup(t.Context(), &after))
+	places := map[string]string{"errand": kept, "store": dump.String(), "store after it": after.String(), "logs": p.logs.String(), "bus": files(t, folder)}
+	for place, text := range places {
+		for name, value := range map[string]string{"token": pingToken, "handle's secret": secret} {
+			if strings.Contains(text, value) || len(text) < 40 {
+				t.Errorf("%s is in the %s (%d bytes)", name, place, len(text))
+			}
+		}
+	}
+	if _, err := readErrand(t.Context(), p.store, idOf(handle)); err == nil {
+		t.Error("the errand is left")
+	}
+}
+
+func files(t testing.TB, folder string) string {
+	t.Helper()
+	var all strings.Builder
+	must(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		all.Write(raw)
+		return err
+	}))
+	return all.String()
+}
+
+// What was sealed for one request opens for no other.
+func TestErrandsCannotBeSwapped(t *testing.T) {
+	p, _, _ := timed(t, "204")
+	one, two := p.ask(t), p.ask(t)
+	x, err := readErrand(t.Context(), p.store, idOf(one))
+	must(t, err)
+	y, err := readErrand(t.Context(), p.store, idOf(two))
+	must(t, err)
+	x.Sealed = y.Sealed
+	must(t, p.store.Apply(t.Context(), x.write()))
+	p.deny(t, one, "")
+	look, err := p.notifier.look(t.Context(), p.steps(t)[0])
+	must(t, err)
+	if _, err := p.notifier.open(look); err == nil {
+		t.Error("a notice opened for another request")
 	}
 }

@@ -169,6 +169,7 @@ func TestPingAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			row(t, tt.name[:7], "REQ-217", "REQ-140")
 			synctest.Test(t, func(t *testing.T) {
 				p, endpoint, _ := timed(t, tt.says...)
 				handle := p.ask(t, "requested_expiry", "3600")
@@ -203,6 +204,7 @@ func TestPingAnswers(t *testing.T) {
 // An endpoint that never answers well costs neither the decision nor the client's right to collect; the ping is given up
 // after an hour, kept for a replay, and gone once collected: REQ-216, 217.
 func TestPingGivenUp(t *testing.T) {
+	row(t, "REQ-216", "REQ-217")
 	for _, says := range []string{"500", "hang", "cut", "429 700"} {
 		t.Run(says, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -273,6 +275,7 @@ func TestPingPatienceIsOurs(t *testing.T) {
 
 // REQ-216: what the agent has collected by a poll needs no ping any more.
 func TestPingStopsAtRedemption(t *testing.T) {
+	row(t, "REQ-216")
 	synctest.Test(t, func(t *testing.T) {
 		p, endpoint, bus := timed(t, "500")
 		handle := p.ask(t)
@@ -308,6 +311,7 @@ func TestPingStopsAtRedemption(t *testing.T) {
 
 // REQ-210: nobody answers. The sweep that expires the request leaves the step; operators may switch this ping off.
 func TestPingOnExpiry(t *testing.T) {
+	row(t, "REQ-210")
 	for _, quiet := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			p, endpoint, _ := timed(t, "204")
@@ -361,6 +365,7 @@ func TestPingAndWithdrawal(t *testing.T) {
 
 // REQ-218: whatever comes twice, from the bus, from the sweep, at two nodes at once, the agent is called once.
 func TestPingOnce(t *testing.T) {
+	row(t, "REQ-218")
 	synctest.Test(t, func(t *testing.T) {
 		p, endpoint, _ := timed(t, "204")
 		other := NewNotifier(p.parts)
@@ -395,6 +400,7 @@ func TestPingOnce(t *testing.T) {
 // REQ-218: a process that dies while it calls leaves a claim. Once its lease is over the outcome is unknown, and the one
 // repeat says so.
 func TestPingAfterCrash(t *testing.T) {
+	row(t, "REQ-218")
 	synctest.Test(t, func(t *testing.T) {
 		p, endpoint, bus := timed(t, "204")
 		handle := p.ask(t)
@@ -468,6 +474,7 @@ func TestPingResume(t *testing.T) {
 
 // Whoever may not be told any more is not: REQ-036, 037.
 func TestPingGoesWhereItIsRegistered(t *testing.T) {
+	row(t, "REQ-036", "REQ-037")
 	tests := []struct {
 		name   string
 		change func(p *pinger, a *approvals.Agent)
@@ -516,6 +523,7 @@ func change(t testing.TB, a *approvals.Agent, with func(*Client)) {
 
 // REQ-215: operators hear of an endpoint that refuses five in a row.
 func TestPingAlert(t *testing.T) {
+	row(t, "REQ-215")
 	synctest.Test(t, func(t *testing.T) {
 		p, _, _ := timed(t, "401", "401", "204", "401", "401", "401", "401", "500", "401", "204")
 		for range 8 {
