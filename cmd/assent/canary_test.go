@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -76,10 +77,15 @@ func (rec *recorder) RoundTrip(r *http.Request) (*http.Response, error) {
 // Every secret, number and text of a whole day's work is used, and none shows up where operators and strangers read.
 func TestCanaries(t *testing.T) {
 	data := newData(t)
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // so that pings leave, fail and wait
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(busy.Close)
 	quick := fmt.Sprintf(`{"clients":[{"client_id":"bot","client_name":"Travel Bot","client_secret":%q,
+	  "backchannel_token_delivery_mode":"ping","backchannel_client_notification_endpoint":%q,
 	  "authorization_details_types":["payment_initiation","tool_call"]}],
 	  "people":[{"sub":"u_ann","login_hints":[%q],"name":%q,"locale":"en","zone":"UTC","phone":%q,"email":%q}]}`,
-		canarySecret, canaryHint, canaryName, canaryPhone, canaryEmail)
+		canarySecret, busy.URL, canaryHint, canaryName, canaryPhone, canaryEmail)
 	if err := os.WriteFile(filepath.Join(data, "..", "fixtures.json"), []byte(quick), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +110,9 @@ func TestCanaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	places := map[string]string{"log": p.log(), "metrics": string(numbers), "error bodies": day.errors.String()}
+	if !strings.Contains(places["log"], "ping not accepted") {
+		t.Error("no ping has left")
+	}
 	if strings.Count(places["log"], "\n") < 20 || len(places["error bodies"]) < 500 {
 		t.Fatalf("too little to look at: %d log lines", strings.Count(places["log"], "\n"))
 	}
@@ -248,7 +257,7 @@ func (d *canaryDay) faults(good url.Values) {
 		}
 	}
 	for _, hint := range []string{canaryEmail, canaryPhone} {
-		must(t, 200)(d.agent.ask(ctx, url.Values{"login_hint": {hint}}, nil))
+		must(t, 200)(d.agent.ask(ctx, url.Values{"login_hint": {hint}, "client_notification_token": {canaryPush}}, nil))
 	}
 	wrong := *d.agent
 	wrong.secret = canarySecret + "x"

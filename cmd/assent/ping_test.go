@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"assent/approvals"
+	"assent/ciba"
+	"assent/ciba/rowtest"
+	"assent/store"
 )
 
 const pingToken = "wYPF0h30jpKf7Xn42vNF4FA1iXKHO9Uw"
@@ -103,6 +110,7 @@ func pingAsks(t *testing.T, agent *agentHTTP, n int) []string {
 // any other does.
 func TestPingStory(t *testing.T) {
 	t.Parallel()
+	rowtest.Row(t, "REQ-209", "REQ-210", "REQ-205")
 	end := newPingEnd(t)
 	p := restartDev(t, newPingData(t, end.URL+"/cb"))
 	agent := bot(p.issuer)
@@ -138,6 +146,7 @@ func forward(t *testing.T, p *process, by string) {
 // repeats at most what was under way at the kill (REQ-218).
 func TestPingCrash(t *testing.T) {
 	t.Parallel()
+	rowtest.Row(t, "REQ-218")
 	const some = 40
 	end := newPingEnd(t)
 	data := newPingData(t, end.URL+"/cb")
@@ -222,3 +231,197 @@ func TestPingLostBetween(t *testing.T) {
 
 // laneWidthOfPings is how many calls of one client run side by side.
 const laneWidthOfPings = 4
+
+// REQ-023, 024: an installation takes no endpoint on this machine or inside a network, however it is spelled; dev mode
+// takes this machine only.
+func TestPingEndpointsAtRegistration(t *testing.T) {
+	t.Parallel()
+	rowtest.Row(t, "REQ-023", "REQ-024", "REQ-284")
+	folder, err := os.MkdirTemp("", "assent") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	p, err := startProcess([]string{"serve", "--data", filepath.Join(folder, "data"), "--listen", "127.0.0.1:0",
+		"--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32"}, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	api, err := newAdminClient(filepath.Join(folder, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{"https://desk.example.invalid.test/cb": true, "https://localhost/": false, "http://127.0.0.1:80/": false,
+		"https://127.0.0.1/": false, "https://169.254.169.254/": false, "https://10.0.0.5/": false, "https://[::1]/": false,
+		"https://desk.example.invalid.test:8443/": false, "http://desk.example.invalid.test/": false, "https://2130706433/": false}
+	for endpoint, want := range tests {
+		metadata := fmt.Sprintf(`{"backchannel_token_delivery_mode": "ping", "client_name": "Desk", "backchannel_client_notification_endpoint": %q}`, endpoint)
+		err := api.call(t.Context(), "POST", "/agents", newAgent{Metadata: []byte(metadata)}, nil)
+		if (err == nil) != want {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "backchannel_client_notification_endpoint must") || strings.Contains(err.Error(), endpoint)) {
+			t.Errorf("%s: %v names the wrong thing", endpoint, err)
+		}
+	}
+}
+
+// REQ-024: what a name stands for is looked at when a client is registered.
+func TestGuardLooksUp(t *testing.T) {
+	t.Parallel()
+	rowtest.Row(t, "REQ-024")
+	resolver := newDNS(t, func(name string) []string {
+		switch {
+		case strings.HasPrefix(name, "inside."):
+			return []string{"10.1.2.3"}
+		case strings.HasPrefix(name, "both."):
+			return []string{"93.184.216.34", "127.0.0.1"}
+		case strings.HasPrefix(name, "mapped."):
+			return []string{"::ffff:169.254.169.254"}
+		case strings.HasPrefix(name, "public."):
+			return []string{"93.184.216.34"}
+		}
+		return nil
+	})
+	outside, dev := guardRules{resolver: resolver}, guardRules{resolver: resolver, loopback: true, plain: true}
+	tests := []struct {
+		url          string
+		outside, dev bool
+	}{
+		{"https://public.example/", true, true},
+		{"https://public.example:444/", false, false},
+		{"https://inside.example/", false, false},
+		{"https://both.example/", false, true},
+		{"https://mapped.example/", false, false},
+		{"https://nowhere.example/", true, true},
+		{"http://public.example/", false, false},
+		{"http://127.0.0.1:99/", false, true},
+		{"https://127.0.0.1:99/", false, true},
+		{"https://[::ffff:127.0.0.1]/", false, false},
+		{"https://u@public.example/", false, false},
+		{"https://public.example:x/", false, false},
+	}
+	for _, tt := range tests {
+		if err := outside.check(t.Context(), tt.url); (err == nil) != tt.outside {
+			t.Errorf("%s: %v", tt.url, err)
+		}
+		if err := dev.check(t.Context(), tt.url); (err == nil) != tt.dev {
+			t.Errorf("%s in dev mode: %v", tt.url, err)
+		}
+	}
+}
+
+// REQ-219, 220, 284: an endpoint that points inside by the time of the ping is not connected to, and the decision stands.
+// The same trap is reached under this machine's own name, so it works.
+func TestPingsAreGuarded(t *testing.T) {
+	t.Parallel()
+	rowtest.Row(t, "REQ-220", "REQ-284")
+	tr := newTrap(t)
+	hosts := []string{tr.url("0.0.0.0"), tr.url("[::]"), tr.url("169.254.169.254"), tr.url("[::ffff:127.0.0.1]"),
+		strings.Replace(tr.url("0.0.0.0"), "https", "http", 1)}
+	for _, host := range ownAddresses(t) {
+		hosts = append(hosts, tr.url(host), strings.Replace(tr.url(host), "https", "http", 1))
+	}
+	data := newPingData(t, "https://localhost/")
+	restartDev(t, data).kill() // the agent is registered
+	for i, host := range append(hosts, tr.url("127.0.0.1")) {
+		moveEndpoint(t, data, host)
+		p := restartDev(t, data)
+		agent := bot(p.issuer)
+		handle := pingAsks(t, agent, 1)[0]
+		must(t, 204)(devDecide(t.Context(), agent.http, p.pages, handle, true))
+		within(t, "attempt", func() bool { return strings.Contains(p.log(), `"msg":"ping not accepted"`) })
+		if own := i == len(hosts); (tr.count.Load() > 0) != own {
+			t.Errorf("%s: %d connections", host, tr.count.Load())
+		}
+		must(t, 200)(agent.poll(t.Context(), handle, nil))
+		for _, secret := range []string{"169.254.", pingToken, handle, "0.0.0.0"} {
+			if strings.Contains(p.log(), secret) {
+				t.Errorf("the log has %s", secret)
+			}
+		}
+		p.kill()
+	}
+}
+
+// moveEndpoint does what no registration allows.
+func moveEndpoint(t *testing.T, data, to string) {
+	t.Helper()
+	db, err := store.Open(t.Context(), "bolt:"+filepath.Join(data, "assent.db"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	dir := approvals.NewDirectory(db, approvals.NewHub(), 0, time.Now)
+	found, err := dir.Agent(t.Context(), "bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := *found
+	c, err := ciba.ClientOf(&a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.NotifyURL = to
+	if err := errors.Join(c.Keep(&a), dir.SaveAgent(t.Context(), &a)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A ping that nobody took is listed, can be sent again, and is seen in the metrics.
+func TestPingReplay(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	broken.Store(true)
+	came := make(chan struct{}, 100)
+	end := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if broken.Load() {
+			w.Header().Set("Retry-After", "7200")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		came <- struct{}{}
+	}))
+	t.Cleanup(end.Close)
+	data := newPingData(t, end.URL)
+	p := restartDev(t, data, "--admin-listen", "127.0.0.1:0")
+	agent := bot(p.issuer)
+	handle := pingAsks(t, agent, 1)[0]
+	id, _, _ := strings.Cut(handle, ".")
+	must(t, 204)(devDecide(t.Context(), agent.http, p.pages, handle, false))
+	command := func(args ...string) (string, int) {
+		var out, errOut strings.Builder
+		code := run(t.Context(), append(args, "--data", data), strings.NewReader(""), &out, &errOut)
+		return out.String() + errOut.String(), code
+	}
+	within(t, "ping given up", func() bool { out, _ := command("pings", "list"); return strings.Contains(out, id) })
+	if out, code := command("pings", "list", "--json"); code != 0 || !strings.Contains(out, `"agent":"bot","calls":1`) || strings.Contains(out, handle) {
+		t.Errorf("list: %d %s", code, out)
+	}
+	broken.Store(false)
+	if out, code := command("pings", "replay", id); code != 0 {
+		t.Fatalf("replay: %d %s", code, out)
+	}
+	select {
+	case <-came:
+	case <-time.After(startTime):
+		t.Fatal("no ping")
+	}
+	within(t, "empty list", func() bool { out, _ := command("pings", "list"); return !strings.Contains(out, id) })
+	if out, code := command("pings", "replay", id); code != exitFailed || !strings.Contains(out, "not found") {
+		t.Errorf("replay of what has arrived: %d %s", code, out)
+	}
+	resp, err := http.Get("http://" + p.metrics + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	numbers, _ := io.ReadAll(resp.Body)
+	for _, want := range []string{`approvals_pings_total{outcome="accepted"} 1`, `approvals_pings_total{outcome="failed"} 1`,
+		`approvals_pings_total{outcome="given_up"} 1`, `approvals_pings_open{stage="running"} 0`} {
+		if !strings.Contains(string(numbers), want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+}
