@@ -18,6 +18,7 @@ const (
 	ackWait     = 30 * time.Second
 	handleTime  = 2 * time.Minute // for one message, all told
 	eventTries  = 30              // of one event; then its due step is left
+	jobTries    = 30              // likewise of one job
 	eventsAtOne = 128             // handlers of one consumer that run side by side, so that their commits group
 )
 

@@ -5,10 +5,12 @@
 //
 //   - the bus ([Open], [Bus.Close]): a NATS server inside this process without a socket, or one reached by URL, through
 //     the same code;
-//   - two streams: EVENTS (assent.event.<kind>, kept for a day, read by everybody) and SEND (assent.send.<channel>.<key>,
-//     a work queue, with schedules under assent.later.>);
+//   - three streams: EVENTS (assent.event.<kind>, kept for a day, read by everybody), SEND (assent.send.<channel>.<key>,
+//     a work queue, with schedules under assent.later.>) and DEAD (the server's word on jobs of SEND that were tried for
+//     the last time);
 //   - [Bus.Relay], which moves the outbox to EVENTS, and [Bus.Consume], which hands each event to a handler;
-//   - [Bus.Send] and [Bus.Work], the same for jobs, now or at a time;
+//   - [Bus.Send] and [Bus.Work], the same for jobs, now or at a time, and [Bus.Dead], which tells of those that no worker
+//     could bring to an end;
 //   - [Bus.Mirror], which carries the hub's signals to other nodes.
 //
 // The store is the truth and NATS is the wire. Everything here is delivered at least once and may be lost with the

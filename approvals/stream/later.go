@@ -54,7 +54,7 @@ func (b *Bus) queue(ctx context.Context, m *nats.Msg, options ...jetstream.Publi
 }
 
 // Work hands the jobs of a channel to handle until ctx ends, at most workers side by side. Errors mean what they mean for
-// [Bus.Consume]; a job is tried until it succeeds, is dropped, or is a day old.
+// [Bus.Consume]; a job is tried until it succeeds, is dropped, or is dead ([Bus.Dead]).
 func (b *Bus) Work(ctx context.Context, channel string, workers int,
 	handle func(ctx context.Context, key string, payload []byte) error) error {
 	if !token(channel) {
@@ -62,7 +62,7 @@ func (b *Bus) Work(ctx context.Context, channel string, workers int,
 	}
 	return b.consume(ctx, consumer{stream: streamSend, workers: max(1, workers),
 		config: jetstream.ConsumerConfig{Durable: "send-" + channel, FilterSubject: subjectSend + channel + ".*",
-			MaxDeliver: -1}, // a job that nobody gets any more would lie in a work queue for ever
+			MaxDeliver: b.jobTries},
 		handle: func(ctx context.Context, m jetstream.Msg) error { return handle(ctx, lastToken(m.Subject()), m.Data()) }})
 }
 

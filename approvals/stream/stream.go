@@ -16,17 +16,22 @@ import (
 const (
 	streamEvents = "EVENTS"
 	streamSend   = "SEND"
+	streamDead   = "DEAD"
 
 	subjectEvent  = "assent.event." // + kind
 	subjectSend   = "assent.send."  // + channel . key
 	subjectLater  = "assent.later." // + channel . key; one schedule for each key
 	subjectSignal = "assent.signal"
+
+	// subjectDead is where the server says that a job of SEND was tried for the last time.
+	subjectDead = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + streamSend + ".*"
 )
 
 // Limits of the streams.
 const (
 	maxAge      = 24 * time.Hour
 	maxBytes    = 1 << 30 // of each stream
+	maxDead     = 16 << 20
 	maxPayload  = 64 << 10
 	eventWindow = 30 * time.Second // a relayed event is repeated within seconds or not at all
 	sendWindow  = 2 * time.Minute
@@ -52,6 +57,7 @@ type Bus struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	replicas int
+	jobTries int
 	now      func() time.Time
 	log      *slog.Logger
 }
@@ -59,7 +65,7 @@ type Bus struct {
 // Open connects, starting a server inside this process if c.URL is empty, and makes the streams if they are not there.
 // A server elsewhere that does not answer yet is no error: the store is the truth, and relay and consumers go on trying.
 func Open(ctx context.Context, c Config) (*Bus, error) {
-	b := &Bus{replicas: max(1, c.Replicas), now: c.Now, log: c.Log}
+	b := &Bus{replicas: max(1, c.Replicas), jobTries: jobTries, now: c.Now, log: c.Log}
 	if b.now == nil {
 		b.now = time.Now
 	}
@@ -146,6 +152,9 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			Storage: jetstream.FileStorage, Replicas: b.replicas, Duplicates: sendWindow,
 			MaxAge: maxAge, MaxBytes: maxBytes, MaxMsgSize: maxPayload, Discard: jetstream.DiscardOld,
 			AllowMsgTTL: true, AllowMsgSchedules: true},
+		{Name: streamDead, Subjects: []string{subjectDead}, Retention: jetstream.LimitsPolicy,
+			Storage: jetstream.FileStorage, Replicas: b.replicas,
+			MaxAge: maxAge, MaxBytes: maxDead, MaxMsgSize: maxPayload, Discard: jetstream.DiscardOld},
 	}
 }
 

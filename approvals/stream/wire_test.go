@@ -143,6 +143,49 @@ func TestHandlerAnswers(t *testing.T) {
 	})
 }
 
+// A job that fails every time is told of, once, and leaves the queue; the others go their way.
+func TestDeadJobs(t *testing.T) {
+	b := embedded(t)
+	b.jobTries = 2
+	dead := make(chan DeadJob, 10)
+	failed := false
+	runs(t, func(ctx context.Context) error {
+		return b.Dead(ctx, func(_ context.Context, j DeadJob) error {
+			if !failed { // a telling that fails is repeated
+				failed = true
+				return errors.New("not now")
+			}
+			dead <- j
+			return nil
+		})
+	})
+	fine := make(chan string, 10)
+	runs(t, func(ctx context.Context) error {
+		return b.Work(ctx, "phone", 4, func(_ context.Context, key string, _ []byte) error {
+			if key == "bad" {
+				return errors.New("never")
+			}
+			fine <- key
+			return nil
+		})
+	})
+	for _, key := range []string{"bad", "good"} {
+		if err := b.Send(t.Context(), "phone", key, key, time.Time{}, []byte("about "+key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := next(t, fine); got != "good" {
+		t.Errorf("done: %s", got)
+	}
+	if got := next(t, dead); got.Channel != "phone" || got.Key != "bad" || string(got.Payload) != "about bad" || got.Tries != 2 {
+		t.Errorf("dead: %+v", got)
+	}
+	until(t, func() bool {
+		d, err := b.Depths(t.Context())
+		return err == nil && d[1].Messages == 0
+	})
+}
+
 // until asks again and again; each question is a round trip to the server.
 func until(t testing.TB, ok func() bool) {
 	t.Helper()
