@@ -1,5 +1,5 @@
 // Package ciba is the agents' door: OpenID Connect Client-Initiated Backchannel Authentication (CIBA Core 1.0), poll
-// mode, with rich authorization requests (RFC 9396).
+// and ping mode, with rich authorization requests (RFC 9396).
 //
 //	endpoint                                       file            specification
 //	POST /bc-authorize                             authorize.go    CIBA 7, 13
@@ -28,6 +28,12 @@
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
 //	when an agent may poll again                   pace.go         CIBA 11
 //	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240
+//	ping clients, client_notification_token        notify.go       CIBA 4, 7.1; RFC 6750 2.1
+//	telling them that there is a result            ping.go         CIBA 10.2
+//	what is to be told, and when again             errand.go
+//	one call and what came of it                   pingcall.go     CIBA 10.2; RFC 9110 10.2.3
+//	overdue pings, pings given up                  pingsweep.go
+//	keeping clients apart                          lane.go
 //	answers that got lost and are asked for again  idempotency.go
 //	ID token, access token                         issuer.go       OpenID Connect Core 2; RFC 9068
 //	what a token is bound to                       binding.go      RFC 9449 5; RFC 8705 3
@@ -37,6 +43,6 @@
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //
-// It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (ping and push) is neither
-// advertised nor accepted. Comments cite the rows (REQ-nnn) of the requirement list that the tests are named after.
+// It refuses: a database, NATS, pages, channels, and deciding anything. What is not here (push) is neither advertised
+// nor accepted. Comments cite the rows (REQ-nnn) of the requirement list that the tests are named after.
 package ciba

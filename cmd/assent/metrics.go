@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"assent/approvals/stream"
 )
 
 // metrics is what operators can watch. Labels come from closed sets, never from ids or what people typed.
@@ -19,6 +21,7 @@ type metrics struct {
 	answers  *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	deadJobs *prometheus.CounterVec
 }
 
 func newMetrics(s *service) *metrics {
@@ -29,8 +32,10 @@ func newMetrics(s *service) *metrics {
 			Help: "Time to answer by door, held polls included.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"door"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "approvals_http_open_answers",
 			Help: "Answers under way, held polls and live pages included."}),
+		deadJobs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "approvals_dead_jobs_total",
+			Help: "Jobs that no worker could bring to an end; their due steps are left."}, []string{"channel"}),
 	}
-	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, m.deadJobs, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s})
 	m.countCommits()
 	return m
@@ -70,6 +75,13 @@ func (m *metrics) observe(next http.Handler) http.Handler {
 		m.seconds.WithLabelValues(door).Observe(time.Since(began).Seconds())
 		m.answers.WithLabelValues(door, strconv.Itoa(seen.status)).Inc()
 	})
+}
+
+// dead counts and tells of a job that no worker could bring to an end. The sweep finds what it was about.
+func (m *metrics) dead(ctx context.Context, j stream.DeadJob) error {
+	m.deadJobs.WithLabelValues(j.Channel).Inc()
+	m.s.log.ErrorContext(ctx, "job given up, leaving it to the sweep", "channel", j.Channel, "tries", j.Tries) // keys may be of codes
+	return nil
 }
 
 // statusWriter remembers the status of an answer. Unwrap lets http.ResponseController through, for held polls and live

@@ -132,6 +132,7 @@ func (s *service) startLoops(g *errgroup.Group, ctx context.Context) {
 			return s.bus.Work(ctx, ciba.PingChannel, channels.InFlight, s.notifier.Work)
 		},
 		s.notifier.Run,
+		func(ctx context.Context) error { return s.bus.Dead(ctx, s.metrics.dead) },
 		s.sweepLoop,
 	} {
 		g.Go(func() error { return ended(ctx, loop(ctx)) })
