@@ -125,7 +125,7 @@ func guessBits(token string) int {
 			kinds++
 		}
 	}
-	return int(float64(len(token)) * math.Log2(float64(kinds)))
+	return int(float64(len(token)) * math.Log2(float64(max(kinds, 1))))
 }
 
 // notice is what a ping needs and nobody may read: it is kept sealed.
@@ -143,6 +143,16 @@ func (a *asking) errandOf(r *approvals.Request, secret string) []approvals.Write
 	e := errand{V: 1, Sealed: a.h.Root.Seal(noticePurpose(r.ID), plain),
 		read: approvals.Record{Kind: kindPing, Key: string(r.ID)}, expires: r.ExpiresAt.Add(approvals.HandleLife)}
 	return []approvals.Write{e.write()}
+}
+
+// told are the writes that end the errand of a request whose agent has come by itself: what was sealed goes with the
+// redemption (REQ-216, 278). Its due step is dropped when it is found.
+func told(r *approvals.Request) []approvals.Write {
+	if r.Wake != StepPing {
+		return nil
+	}
+	return []approvals.Write{approvals.Delete(kindPing, string(r.ID), approvals.AnyRevision),
+		approvals.Delete(kindDead, string(r.ID), approvals.AnyRevision)}
 }
 
 func noticePurpose(id approvals.ID) string { return kindPing + "/" + string(id) }

@@ -59,12 +59,12 @@ func NewNotifier(p NotifierParts) *Notifier {
 		streaks: streaks{of: map[approvals.AgentID]int{}}}
 }
 
-// PingKinds are the kinds of events that Handle can do something with: every outcome, and the redemption that makes
-// telling superfluous.
+// PingKinds are the kinds of events that Handle can do something with: every outcome. A redemption ends the errand by
+// itself.
 func PingKinds() []string {
 	var kinds []string
 	for _, s := range approvals.States() {
-		if s != approvals.Pending {
+		if s != approvals.Pending && s != approvals.Redeemed {
 			kinds = append(kinds, string(s))
 		}
 	}
@@ -84,11 +84,7 @@ func (n *Notifier) Handle(ctx context.Context, e approvals.Event) error {
 	if err != nil {
 		return fmt.Errorf("handle %s: %w", e.ID(), err)
 	}
-	s := approvals.Step{Name: StepPing, Of: string(r.ID)}
-	if e.Kind != string(approvals.Redeemed) { // that leaves no step
-		s.At = e.At
-	}
-	n.enter(ctx, r, s)
+	n.enter(ctx, r, approvals.Step{Name: StepPing, At: e.At, Of: string(r.ID)})
 	return nil
 }
 

@@ -285,13 +285,15 @@ func TestPingStopsAtRedemption(t *testing.T) {
 			t.Fatalf("token: %d %s", a.status, a.raw)
 		}
 		calls := endpoint.count()
-		p.events(t)
-		if !p.erased(t, handle) {
-			t.Error("something is left")
+		if _, err := readErrand(t.Context(), p.store, idOf(handle)); !errors.Is(err, approvals.ErrNotFound) {
+			t.Errorf("what was sealed has outlived the redemption: %v", err)
 		}
 		time.Sleep(time.Hour)
-		if endpoint.count() != calls {
-			t.Errorf("%d calls after the redemption", endpoint.count()-calls)
+		_, err := p.notifier.Sweep(t.Context())
+		must(t, err)
+		synctest.Wait()
+		if endpoint.count() != calls || !p.erased(t, handle) {
+			t.Errorf("%d calls after the redemption, erased %v", endpoint.count()-calls, p.erased(t, handle))
 		}
 
 		quick := p.ask(t) // redeemed before anybody heard of the approval
@@ -300,7 +302,7 @@ func TestPingStopsAtRedemption(t *testing.T) {
 			t.Fatalf("token: %d %s", a.status, a.raw)
 		}
 		bus.lose()
-		_, err := p.notifier.Sweep(t.Context())
+		_, err = p.notifier.Sweep(t.Context())
 		must(t, err)
 		synctest.Wait()
 		if endpoint.count() != calls || !p.erased(t, quick) {
@@ -361,6 +363,28 @@ func TestPingAndWithdrawal(t *testing.T) {
 			t.Errorf("token: %s", a.raw)
 		}
 	})
+}
+
+// A redemption while a call is under way: the answer of that call is still in the timeline.
+func TestPingAndRedemptionAtOnce(t *testing.T) {
+	for _, key := range []string{"", "k"} {
+		synctest.Test(t, func(t *testing.T) {
+			p, endpoint, _ := timed(t, "hang")
+			handle := p.ask(t)
+			p.approve(t, handle)
+			p.events(t)
+			if a := p.post("/token", tk(handle), keyHeader, key); a.status != 200 {
+				t.Fatalf("token: %d %s", a.status, a.raw)
+			}
+			time.Sleep(time.Minute)
+			_, err := p.notifier.Sweep(t.Context())
+			must(t, err)
+			synctest.Wait()
+			if got := reports(t, p, handle); fmt.Sprint(got) != "[unknown timeout]" || endpoint.count() != 1 || !p.erased(t, handle) {
+				t.Errorf("timeline %q, %d calls, steps %v", got, endpoint.count(), p.steps(t))
+			}
+		})
+	}
 }
 
 // REQ-218: whatever comes twice, from the bus, from the sweep, at two nodes at once, the agent is called once.

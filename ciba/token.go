@@ -114,7 +114,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if o != nil {
 		return h.redeemOnce(c, r, granted, o)
 	}
-	spent, err := h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret)
+	spent, err := h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, told(r)...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,8 @@ func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *on
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, o.put(body, at.Add(redeemedLifetime)))
+	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret,
+		append(told(r), o.put(body, at.Add(redeemedLifetime)))...)
 	if errors.Is(err, approvals.ErrRedeemed) || errors.Is(err, approvals.ErrConflict) {
 		return h.again(c, r)
 	}
