@@ -207,3 +207,17 @@ func BenchmarkEmptyHandler(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkPing is one decision and its ping, from the decision to the call, on the real bus; the agent's answer and its
+// commit are behind it.
+func BenchmarkPing(b *testing.B) {
+	rec := newReceiver(b, nil)
+	p := newPinger(b, rec.URL)
+	for b.Loop() {
+		b.StopTimer()
+		handle := p.ask(b)
+		b.StartTimer()
+		p.deny(b, handle, "")
+		rec.next(b)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"assent/approvals"
+	"assent/ciba"
 )
 
 // adminFlags are shared by every command that talks to a running service.
@@ -35,6 +36,7 @@ type agentAddCmd struct {
 	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
 	Scope        []string `placeholder:"SCOPE" help:"Scope it may ask for beside openid, profile and email; repeat."`
 	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
+	Ping         string   `placeholder:"URL" help:"Notify the agent there when there is a result (ping mode), instead of leaving it to poll."`
 	Basic        bool     `help:"Use client_secret_basic instead of client_secret_post."`
 	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags."`
 	AcceptSecret bool     `help:"Take secrets from --file: at least 22 characters, and known to whoever reads the file."`
@@ -71,7 +73,7 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
 	}
 	if c.File != "" {
-		if c.ID != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
+		if c.ID != "" || c.Ping != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
 			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
 		}
 		return readClients(c.File)
@@ -90,6 +92,10 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 	}
 	if c.ID != "" {
 		metadata["client_id"] = c.ID
+	}
+	if c.Ping != "" {
+		metadata["backchannel_token_delivery_mode"] = ciba.ModePing
+		metadata["backchannel_client_notification_endpoint"] = c.Ping
 	}
 	if c.Basic {
 		metadata["token_endpoint_auth_method"] = "client_secret_basic"

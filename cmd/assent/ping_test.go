@@ -396,6 +396,12 @@ func TestPingReplay(t *testing.T) {
 		return out.String() + errOut.String(), code
 	}
 	within(t, "ping given up", func() bool { out, _ := command("pings", "list"); return strings.Contains(out, id) })
+	if out, code := command("agent", "add", "Desk", "--ping", end.URL); code != 0 || !strings.Contains(out, "client_secret") {
+		t.Errorf("agent add: %d %s", code, out)
+	}
+	if out, code := command("agent", "add", "Desk", "--ping", "http://desk.example/"); code != exitFailed || !strings.Contains(out, "backchannel_client_notification_endpoint") {
+		t.Errorf("agent add: %d %s", code, out)
+	}
 	if out, code := command("pings", "list", "--json"); code != 0 || !strings.Contains(out, `"agent":"bot","calls":1`) || strings.Contains(out, handle) {
 		t.Errorf("list: %d %s", code, out)
 	}
