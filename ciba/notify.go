@@ -31,8 +31,8 @@ const (
 // maxEndpoint is the longest URL of a notification endpoint.
 const maxEndpoint = 2048
 
-// checkNotify is REQ-023, and of REQ-024 what can be told without looking a name up: whoever registers a client asks the
-// guard about the rest.
+// checkNotify is REQ-023, and of REQ-024 what can be told without looking a name up: whoever registers a client asks
+// the guard about the rest.
 func (m Metadata) checkNotify() error {
 	const field = "backchannel_client_notification_endpoint"
 	switch {
@@ -73,8 +73,8 @@ func isThisMachine(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// isPublicName refuses names that mean something inside of networks only, and every spelling of an address: certificates
-// are for names, and what ends in a number is read as an address by somebody (WHATWG URL, section 3.5).
+// isPublicName refuses names that mean something inside of networks only, and every spelling of an address:
+// certificates are for names, and what ends in a number is read as an address by somebody (WHATWG URL, section 3.5).
 func isPublicName(host string) bool {
 	if strings.ContainsAny(host, ":%_ ") || !strings.Contains(host, ".") {
 		return false
@@ -114,8 +114,8 @@ func isToken68(text string) bool {
 	})
 }
 
-// guessBits is a crude upper bound of what a token is worth: as if each of the characters that it uses were as likely as
-// the others (REQ-138).
+// guessBits is a crude upper bound of what a token is worth: as if each of the characters that it uses were as
+// likely as the others (REQ-138).
 func guessBits(token string) int {
 	var seen [128]bool
 	kinds := 0

@@ -71,8 +71,8 @@ func PingKinds() []string {
 	return kinds
 }
 
-// Handle takes up the request of an event. It does not wait for the call: the event may be acknowledged, because the due
-// step stays until the outcome of the call is written. It bears repeats and any order.
+// Handle takes up the request of an event. It does not wait for the call: the event may be acknowledged, because the
+// due step stays until the outcome of the call is written. It bears repeats and any order.
 func (n *Notifier) Handle(ctx context.Context, e approvals.Event) error {
 	if !slices.Contains(PingKinds(), e.Kind) {
 		return nil

@@ -145,7 +145,8 @@ func (t *pinging) conclude(got result) (writes []approvals.Write, more bool) {
 }
 
 // record keeps the report, or at least what it leads to when the timeline is full.
-func (n *Notifier) record(ctx context.Context, id approvals.ID, report approvals.Delivery, writes []approvals.Write) error {
+func (n *Notifier) record(ctx context.Context, id approvals.ID, report approvals.Delivery,
+	writes []approvals.Write) error {
 	_, err := n.Desk.Record(ctx, id, report, writes...)
 	if errors.Is(err, approvals.ErrDrop) && len(writes) > 0 {
 		return n.Records.Apply(ctx, writes...)
