@@ -24,6 +24,9 @@ var may = map[string][]string{
 
 	"assent/channels":             {"assent/approvals", "assent/approvals/keys"},
 	"assent/channels/channeltest": {"assent/approvals", "assent/approvals/keys", "assent/channels"},
+	"assent/channels/sms": {"assent/approvals", "assent/approvals/keys", "assent/channels",
+		"github.com/twilio/twilio-go/client", "github.com/twilio/twilio-go/rest/api/v2010", "golang.org/x/text/encoding/korean"},
+	"assent/channels/sms/twiliosim": {},
 
 	"assent/ciba": {"assent/approvals", "assent/approvals/keys", "github.com/go-chi/chi/v5/...",
 		"github.com/go-jose/go-jose/v4/...", "github.com/nyaruka/phonenumbers"},
