@@ -1,0 +1,194 @@
+package sms
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/keys"
+)
+
+// Caps bound what may be sent.
+type Caps struct {
+	Burst    int // messages to one number in ten minutes
+	Day      int // messages to one number in 24 hours
+	DayParts int // parts to all numbers in one day (UTC): what is billed
+}
+
+// DefaultCaps are 3, 10 and 2,000.
+func DefaultCaps() Caps { return Caps{Burst: 3, Day: 10, DayParts: 2000} }
+
+const (
+	burstTime = 10 * time.Minute
+	dayTime   = 24 * time.Hour
+)
+
+// kindNumber is the key space of what is known of numbers.
+const kindNumber = "sms.number"
+
+// known is what is known of one number.
+type known struct {
+	V       int         `json:"v"`
+	Stopped bool        `json:"stopped,omitempty"` // the person has sent STOP
+	Dead    bool        `json:"dead,omitempty"`    // the provider says that nobody has it, or that it takes no messages
+	Sent    []time.Time `json:"sent,omitempty"`    // messages of the last day, oldest first
+	Heard   []string    `json:"heard,omitempty"`   // the last inbound messages, so that none counts twice
+	At      time.Time   `json:"at"`                // of the last change
+}
+
+// Times after which nothing of a number matters any more. STOP holds until START.
+const (
+	keepHeard = 30 * 24 * time.Hour
+	keepDead  = 30 * 24 * time.Hour // numbers get new owners
+)
+
+func (k known) expires() time.Time {
+	switch {
+	case k.Stopped:
+		return time.Time{}
+	case k.Dead:
+		return k.At.Add(keepDead)
+	case len(k.Heard) > 0:
+		return k.At.Add(keepHeard)
+	}
+	return k.At.Add(dayTime)
+}
+
+// since counts the messages after a time.
+func (k known) since(at time.Time) (n int) {
+	for _, sent := range k.Sent {
+		if sent.After(at) {
+			n++
+		}
+	}
+	return n
+}
+
+// numbers keeps what is known of numbers, under keyed names: the records tell nobody whom they are about.
+type numbers struct {
+	records approvals.Records
+	root    *keys.Root
+	seed    maphash.Seed
+	locks   [64]sync.Mutex // messages to one number queue here instead of running into each other at the store
+}
+
+func newNumbers(records approvals.Records, root *keys.Root) *numbers {
+	return &numbers{records: records, root: root, seed: maphash.MakeSeed()}
+}
+
+// errFull is returned by a change that the caps do not allow.
+var errFull = errors.New("cap is reached")
+
+// take counts one message, unless the number is at its caps or has said STOP.
+func (n *numbers) take(ctx context.Context, number string, caps Caps, at time.Time) error {
+	return n.change(ctx, number, at, func(k *known) error {
+		switch {
+		case k.Stopped:
+			return errStopped
+		case k.Dead:
+			return errDead
+		case k.since(at.Add(-burstTime)) >= caps.Burst || len(k.Sent) >= caps.Day:
+			return errFull
+		}
+		k.Sent, k.At = append(k.Sent, at), at
+		return nil
+	})
+}
+
+// giveBack uncounts a message that was certainly not sent.
+func (n *numbers) giveBack(ctx context.Context, number string, taken, at time.Time) error {
+	return n.change(ctx, number, at, func(k *known) error {
+		if i := slices.IndexFunc(k.Sent, taken.Equal); i >= 0 {
+			k.Sent = slices.Delete(k.Sent, i, i+1)
+		}
+		return nil
+	})
+}
+
+// What take answers for numbers that get nothing.
+var (
+	errStopped = errors.New("number has sent STOP")
+	errDead    = errors.New("number takes no messages")
+)
+
+// maxHeard is how many inbound messages of a number are told apart from repeats.
+const maxHeard = 8
+
+// stop keeps whether the number wants messages, as an inbound message of that id says; "" for what the provider says. A
+// number that speaks is alive.
+func (n *numbers) stop(ctx context.Context, number string, stopped bool, sid string, at time.Time) error {
+	return n.change(ctx, number, at, func(k *known) error {
+		if slices.Contains(k.Heard, sid) {
+			return nil
+		}
+		k.Stopped, k.At = stopped, at
+		if sid != "" {
+			k.Dead = false
+			k.Heard = append(k.Heard[max(len(k.Heard)-maxHeard+1, 0):], sid)
+		}
+		return nil
+	})
+}
+
+// bury keeps that a number takes no messages.
+func (n *numbers) bury(ctx context.Context, number string, at time.Time) error {
+	return n.change(ctx, number, at, func(k *known) error {
+		k.Dead, k.At = true, at
+		return nil
+	})
+}
+
+// maxRaces bounds how often a change is made anew after another process was faster.
+const maxRaces = 8
+
+func (n *numbers) change(ctx context.Context, number string, at time.Time, change func(*known) error) error {
+	key := n.root.Name(keys.LabelLookup, kindNumber, number)
+	lock := &n.locks[maphash.String(n.seed, key)%uint64(len(n.locks))]
+	lock.Lock()
+	defer lock.Unlock()
+	for range maxRaces {
+		err := n.changeOnce(ctx, key, at, change)
+		if !errors.Is(err, approvals.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("count message: %w", approvals.ErrConflict)
+}
+
+func (n *numbers) changeOnce(ctx context.Context, key string, at time.Time, change func(*known) error) error {
+	k, rec, err := n.read(ctx, key)
+	if err != nil {
+		return err
+	}
+	k.Sent = slices.DeleteFunc(k.Sent, func(sent time.Time) bool { return !sent.After(at.Add(-dayTime)) })
+	if err := change(&k); err != nil {
+		return err
+	}
+	value, _ := json.Marshal(k) // times, strings and bools: cannot fail
+	if bytes.Equal(value, rec.Value) {
+		return nil
+	}
+	return n.records.Apply(ctx, approvals.Replace(rec, value, k.expires()))
+}
+
+func (n *numbers) read(ctx context.Context, key string) (known, approvals.Record, error) {
+	rec, err := n.records.Get(ctx, kindNumber, key)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return known{V: 1}, approvals.Record{Kind: kindNumber, Key: key}, nil
+	}
+	if err != nil {
+		return known{}, rec, fmt.Errorf("read number: %w", err)
+	}
+	var k known
+	if err := json.Unmarshal(rec.Value, &k); err != nil {
+		return k, rec, fmt.Errorf("read number: %w", err)
+	}
+	return k, rec, nil
+}
