@@ -40,11 +40,11 @@ func (c *Channel) statusURL(m channels.Message) string {
 //
 // A report is answered with 204 once it is durable or known to be of no use, and with 503 if it could not be kept: then
 // the provider calls again. What follows from it happens after the answer.
-func (c *Channel) Status() http.Handler { return c.serve(c.cfg.CallbackURL, c.status) }
+func (c *Channel) Status() http.Handler { return c.serve(c.cfg.CallbackURL, c.status, "") }
 
 // Inbound serves messages from people, at the path of [Config.InboundURL]. Words of the STOP and START families switch a
 // number off and on; everything else is left alone, HELP included, which the provider answers. Nothing decides by reply.
-func (c *Channel) Inbound() http.Handler { return c.serve(c.cfg.InboundURL, c.inbound) }
+func (c *Channel) Inbound() http.Handler { return c.serve(c.cfg.InboundURL, c.inbound, nothing) }
 
 // What a call from outside is refused with.
 var (
@@ -52,9 +52,14 @@ var (
 	errSignature = errors.New("signature does not match")
 )
 
+// nothing is the answer to a message from a person: the provider shall say nothing in our name (TwiML).
+const nothing = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
+
+// handler does what a call is about.
+type handler func(ctx context.Context, query url.Values, form map[string]string) error
+
 // serve reads and checks a call, and answers it.
-func (c *Channel) serve(public string, handle func(ctx context.Context, query url.Values, form map[string]string) error,
-) http.Handler {
+func (c *Channel) serve(public string, handle handler, answer string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		query, form, err := c.verify(w, r, public)
@@ -62,6 +67,9 @@ func (c *Channel) serve(public string, handle func(ctx context.Context, query ur
 			err = handle(r.Context(), query, form)
 		}
 		switch {
+		case err == nil && answer != "":
+			w.Header().Set("Content-Type", "text/xml")
+			io.WriteString(w, answer)
 		case err == nil:
 			w.WriteHeader(http.StatusNoContent)
 		case errors.Is(err, errSignature):

@@ -196,3 +196,10 @@ func (h *house) count(m channels.Message) (n int) {
 	}
 	return n
 }
+
+// brokenRecords is a store that reads and does not write.
+type brokenRecords struct{ approvals.Records }
+
+func (brokenRecords) Apply(context.Context, ...approvals.Write) error {
+	return approvals.ErrUnavailable
+}

@@ -24,7 +24,7 @@ type wording []string
 var words = map[string]map[channels.Kind]wording{
 	approvals.English: {
 		channels.KindRequest: {
-			"{name}: {agent} asks for your OK. Ref {ref}, by {by}. Review: {url} Not you? Open it and tap Report.",
+			"{name}: {agent} asks for your OK. Ref {ref}, by {by}. Review: {url} Not expected? Open it and deny.",
 			"{name}: {agent} asks for your OK. Ref {ref}, by {by}. Review: {url}",
 			"{name}: request {ref} needs your decision by {by}. Review: {url}",
 			"Request {ref}, by {by}: {url}",
