@@ -17,7 +17,7 @@ import (
 type Receipt struct {
 	Message  string           // [Message.ID], which the callback's address or the provider's own field has carried
 	Provider string           // how the provider names the message
-	Status   approvals.Status // sent, failed, delivered or opened
+	Status   approvals.Status // accepted, sent, failed, delivered or opened
 	Code     string           // the provider's code, from its closed set
 	At       time.Time        // when it happened; zero: now
 }
@@ -39,8 +39,12 @@ func (d *Dispatcher) Receipt(ctx context.Context, r Receipt) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	if known, err := d.claimed(ctx, id, channel, attempt); err != nil || !known {
-		return errors.Join(err, fmt.Errorf("receipt by %s: %w", channel, approvals.ErrNotFound))
+	known, err := d.claimed(ctx, id, channel, attempt)
+	if err == nil && !known {
+		err = approvals.ErrNotFound
+	}
+	if err != nil { // a store that cannot be read must not look like a message that is not ours
+		return fmt.Errorf("receipt by %s: %w", channel, err)
 	}
 	if r.At.IsZero() {
 		r.At = d.Now()
@@ -53,14 +57,14 @@ func (d *Dispatcher) Receipt(ctx context.Context, r Receipt) error {
 	return nil
 }
 
-// receipts are the statuses that only a provider knows.
-var receipts = []approvals.Status{approvals.StatusSent, approvals.StatusFailed, approvals.StatusDelivered,
-	approvals.StatusOpened}
+// receipts are the statuses that a provider knows. That it has accepted a message is news when its answer got lost.
+var receipts = []approvals.Status{approvals.StatusAccepted, approvals.StatusSent, approvals.StatusFailed,
+	approvals.StatusDelivered, approvals.StatusOpened}
 
 func (r Receipt) check() error {
 	switch {
 	case !slices.Contains(receipts, r.Status):
-		return &approvals.FieldError{Field: "status", Rule: "must be sent, failed, delivered or opened"}
+		return &approvals.FieldError{Field: "status", Rule: "must be accepted, sent, failed, delivered or opened"}
 	case len(r.Code) > maxReceiptText:
 		return &approvals.FieldError{Field: "code", Rule: fmt.Sprintf("must not be longer than %d bytes", maxReceiptText)}
 	case len(r.Provider) > maxReceiptText:

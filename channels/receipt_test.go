@@ -1,6 +1,7 @@
 package channels_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/channels/channeltest"
 )
 
 // TestReceipt: reports come late, twice and in any order; the timeline only rises, and a failure moves the ladder on.
@@ -91,5 +93,40 @@ func TestReceiptRefusals(t *testing.T) {
 	}
 	if err := h.Receipt(t.Context(), good); err != nil {
 		t.Errorf("the good one: %v", err)
+	}
+}
+
+// TestReceiptForLostAnswer: the answer of the call got lost, and the provider says later that it has the message.
+func TestReceiptForLostAnswer(t *testing.T) {
+	h := newHouse(t)
+	h.phone.Set(channeltest.Break)
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	receipt := channels.Receipt{Message: h.phone.Items()[0].Message.ID, Status: approvals.StatusAccepted}
+	if err := h.Receipt(t.Context(), receipt); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.timeline(t, r.ID); got[0] != "phone unknown" || got[len(got)-1] != "phone accepted" {
+		t.Errorf("timeline is %q, want it to end with accepted", got)
+	}
+}
+
+// unreadable is a store whose records cannot be read.
+type unreadable struct{ approvals.Records }
+
+var errUnreadable = errors.New("store is away")
+
+func (unreadable) Get(context.Context, string, string) (approvals.Record, error) {
+	return approvals.Record{}, errUnreadable
+}
+
+// TestReceiptWhileStoreIsAway: a provider must come again, so the error is not that of a message that is not ours.
+func TestReceiptWhileStoreIsAway(t *testing.T) {
+	h := newHouse(t)
+	r := h.ask(t, "ann")
+	h.Dispatcher.Records = unreadable{h.Store}
+	err := h.Receipt(t.Context(), channels.Receipt{Message: string(r.ID) + "/phone/1", Status: approvals.StatusDelivered})
+	if !errors.Is(err, errUnreadable) || errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("Receipt: %v, want the store's error alone", err)
 	}
 }
