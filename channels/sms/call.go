@@ -26,19 +26,34 @@ type account struct {
 	next       http.RoundTripper
 }
 
-// create makes one call. The SDK knows neither a context nor another host, drops status and headers, and leaves the body
-// of an answer that is not JSON open, which costs its connection; so each call has a transport of its own over the
-// shared one that does all of this. The time-out is the context's too: a client's own waits for the body's end, and leaves
-// a goroutine behind for each one that is never closed.
+// create hands in a message.
 func (a account) create(ctx context.Context, params *api.CreateMessageParams) (*api.ApiV2010Message, *call, error) {
 	ctx, cancel := context.WithTimeout(ctx, channels.SendTimeout)
 	defer cancel()
+	service, c := a.service(ctx)
+	msg, err := service.CreateMessage(params)
+	return msg, c, err
+}
+
+// fetch reads a message.
+func (a account) fetch(ctx context.Context, sid string) (*api.ApiV2010Message, *call, error) {
+	ctx, cancel := context.WithTimeout(ctx, channels.SendTimeout)
+	defer cancel()
+	service, c := a.service(ctx)
+	msg, err := service.FetchMessage(sid, &api.FetchMessageParams{})
+	return msg, c, err
+}
+
+// service is the SDK for one call. The SDK knows neither a context nor another host, drops status and headers, and leaves
+// the body of an answer that is an error open, which costs its connection if it is not JSON; so each call has a transport
+// of its own over the shared one that does all of this. The time-out is the context's too: a client's own waits for the
+// body's end, and leaves a goroutine behind for each one that is never closed.
+func (a account) service(ctx context.Context) (*api.ApiService, *call) {
 	c := &call{ctx: ctx, base: a.base, next: a.next}
 	sdk := &client.Client{Credentials: client.NewCredentials(a.sid, a.token), HTTPClient: &http.Client{Transport: c,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	sdk.SetAccountSid(a.sid)
-	msg, err := api.NewApiService(&client.RequestHandler{Client: sdk}).CreateMessage(params)
-	return msg, c, err
+	return api.NewApiService(&client.RequestHandler{Client: sdk}), c
 }
 
 // call is the transport of one call, and what became of it.

@@ -207,7 +207,7 @@ func (c *Channel) learn(ctx context.Context, number, code string) error {
 	switch {
 	case number == "":
 		return nil
-	case code == "21610":
+	case code == codeOptedOut:
 		return c.numbers.stop(ctx, number, true, "", c.cfg.Now())
 	case code == "30005" || code == "30006":
 		return c.numbers.bury(ctx, number, c.cfg.Now())

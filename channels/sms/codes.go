@@ -79,6 +79,9 @@ func Explain(code string) string {
 	return meanings[n].words
 }
 
+// codeOptedOut is the provider's word for a person who has sent STOP.
+const codeOptedOut = "21610"
+
 // Codes of refusals that the provider never hears of.
 const (
 	codeNumber  = "no_number"
@@ -93,15 +96,18 @@ const (
 )
 
 var ownWords = map[string]string{
-	codeNumber:  "the address is not a phone number with its country code",
-	codeCountry: "the number's country is not on the list of countries that may be sent to",
-	codeStopped: "the person has sent STOP and gets nothing until START",
-	codeDead:    "the provider has said that the number takes no messages",
-	codeBurst:   "the number has had as many messages as it may have",
-	codeDay:     "today's messages are used up",
-	codeText:    "no wording of the message is short enough",
-	codeLate:    "the time to decide is over",
-	codeRecords: "the store did not take the count of the message",
+	"not_connected": "the provider cannot be reached from here",
+	"no_answer":     "the provider did not answer in time; the message may have left",
+	"bad_answer":    "the provider's answer cannot be read; the message may have left",
+	codeNumber:      "the address is not a phone number with its country code",
+	codeCountry:     "the number's country is not on the list of countries that may be sent to",
+	codeStopped:     "the person has sent STOP and gets nothing until START",
+	codeDead:        "the provider has said that the number takes no messages",
+	codeBurst:       "the number has had as many messages as it may have",
+	codeDay:         "today's messages are used up",
+	codeText:        "no wording of the message is short enough",
+	codeLate:        "the time to decide is over",
+	codeRecords:     "the store did not take the count of the message",
 }
 
 // refusal is why a message was not accepted. Its text names codes, and never the number, the words or what the provider

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -176,10 +177,24 @@ func (c *Channel) send(ctx context.Context, to string, m channels.Message) (sid 
 	if no != nil && !errors.Is(no, errUnsure) {
 		c.uncount(ctx, to, parts, at)
 	}
-	if no != nil && no.code == "21610" { // said to the provider, and not to us
-		c.remember(ctx, to)
-	}
+	c.learnFrom(ctx, to, no)
 	return sid, no
+}
+
+// learnFrom keeps what an answer says about the number, so that the provider need not say it again.
+func (c *Channel) learnFrom(ctx context.Context, to string, no *refusal) {
+	var err error
+	switch ctx = context.WithoutCancel(ctx); {
+	case no == nil:
+		return
+	case no.code == codeOptedOut: // said to the provider, and not to us
+		err = c.numbers.stop(ctx, to, true, "", c.cfg.Now())
+	case errors.Is(no, channels.ErrGone):
+		err = c.numbers.bury(ctx, to, c.cfg.Now())
+	}
+	if err != nil {
+		c.cfg.Log.WarnContext(ctx, "what is known of a number not kept, the provider still knows", "err", err)
+	}
 }
 
 // allow finds the words, if the message may be sent at all.
@@ -244,12 +259,6 @@ func (c *Channel) giveBackNumber(ctx context.Context, to string, at time.Time) {
 	}
 }
 
-func (c *Channel) remember(ctx context.Context, to string) {
-	if err := c.numbers.stop(context.WithoutCancel(ctx), to, true, "", c.cfg.Now()); err != nil {
-		c.cfg.Log.WarnContext(ctx, "STOP not kept, the provider still knows", "err", err)
-	}
-}
-
 // Bounds of ValidityPeriod, in seconds (Messages resource).
 const (
 	leastValidity = 5 // the vendor advises against less
@@ -276,4 +285,28 @@ func (c *Channel) call(ctx context.Context, to, text string, m channels.Message,
 		return "", no
 	}
 	return *msg.Sid, nil
+}
+
+// Look asks the provider how far a message has come, for whoever checks that messages arrive. code is the provider's code
+// of a failure, or empty.
+func (c *Channel) Look(ctx context.Context, sid string) (status approvals.Status, code string, err error) {
+	msg, call, err := c.account.fetch(ctx, sid)
+	if no := judge(call, msg, err); no != nil && call.status != http.StatusOK {
+		return "", no.code, no
+	}
+	if err != nil || msg.Status == nil {
+		return "", "", refuse("bad_answer", errUnsure)
+	}
+	status = statuses[*msg.Status]
+	if status == approvals.StatusFailed {
+		code = errorCode(strconv.Itoa(deref(msg.ErrorCode)))
+	}
+	return status, code, nil
+}
+
+func deref(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
