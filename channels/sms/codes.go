@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twilio/twilio-go/client"
@@ -72,6 +73,9 @@ var meanings = map[int]meaning{
 
 // Explain says in plain words what a code of the provider means; "" for one that is not known here.
 func Explain(code string) string {
+	if status, found := strings.CutPrefix(code, "http_"); found {
+		return "the provider, or something in front of it, answered with HTTP status " + status
+	}
 	n, err := strconv.Atoi(code)
 	if err != nil {
 		return ownWords[code]

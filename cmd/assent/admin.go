@@ -91,6 +91,7 @@ func (a *admin) handler() http.Handler {
 		"POST /keys/rotate":               a.rotateKeys,
 		"GET /pings":                      a.listPings,
 		"POST /pings/{id}/replay":         a.replayPing,
+		"POST /doctor/send":               a.sendTest,
 		"GET /doctor":                     func(r *http.Request) (any, error) { return a.s.examine(r.Context()), nil },
 	} {
 		mux.HandleFunc(pattern, a.serve(serve))

@@ -67,6 +67,8 @@ type Config struct {
 	NATSCert  string `name:"nats-cert" env:"ASSENT_NATS_CERT" toml:"nats-cert" placeholder:"FILE" help:"Client certificate for it, PEM."`
 	NATSKey   string `name:"nats-key" env:"ASSENT_NATS_KEY" toml:"nats-key" placeholder:"FILE" help:"Its private key, PEM."`
 
+	smsConfig `embed:""`
+
 	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
 	MaxLife     Seconds `name:"max-expiry" default:"604800" env:"ASSENT_MAX_EXPIRY" toml:"max-expiry" placeholder:"SECONDS" help:"Longest life; longer wishes are cut to it."`
 	HistoryDays int     `default:"400" env:"ASSENT_HISTORY_DAYS" toml:"history-days" placeholder:"DAYS" help:"How long facts and decisions stay after the end."`
@@ -170,6 +172,9 @@ func (c *Config) check() error {
 	}
 	if c.DefaultLife < 10 || c.MaxLife < c.DefaultLife || c.MaxLife > Seconds(approvals.DefaultTerms().MaxLife/time.Second) {
 		return errors.New("--default-expiry must be at least 10 and at most --max-expiry, and that at most 604800 (seven days)")
+	}
+	if err := c.checkSMS(); err != nil {
+		return err
 	}
 	if c.HistoryDays < 1 || c.HistoryDays > maxHistoryDays {
 		return fmt.Errorf("--history-days must be 1 to %d", maxHistoryDays)

@@ -22,6 +22,7 @@ type devMode struct {
 	desk  *approvals.Desk
 	dir   *approvals.Directory
 	phone *phone
+	texts *simulator // nil: no simulated text messages
 	clock *clock
 	sweep func(context.Context) error
 }
@@ -34,6 +35,10 @@ func (d *devMode) handler() http.Handler {
 	mux.HandleFunc("GET /dev/phone.css", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, devFiles, "dev/phone.css")
 	})
+	if d.texts != nil {
+		mux.HandleFunc("GET /dev/sms", d.texts.serve)
+		mux.Handle("/dev/sms/control/", http.StripPrefix("/dev/sms", d.texts))
+	}
 	mux.HandleFunc("POST /dev/approve", d.decide(true))
 	mux.HandleFunc("POST /dev/deny", d.decide(false))
 	mux.HandleFunc("POST /dev/decide", d.decideByQuery)

@@ -10,7 +10,11 @@ import (
 	"os"
 )
 
-type doctorCmd struct{ adminFlags }
+type doctorCmd struct {
+	adminFlags
+	Send   string `placeholder:"CHANNEL:ADDRESS" help:"Send a test message through the running service, such as sms:+4930123456, and say what is wrong."`
+	Locale string `default:"en" enum:"en,ko" help:"Language of the test message: en or ko."`
+}
 
 // finding is the result of one check.
 type finding struct {
@@ -21,7 +25,11 @@ type finding struct {
 
 // Run asks the running service how it is, or examines the data of a stopped one.
 func (c *doctorCmd) Run(ctx context.Context, s streams) error {
-	findings, err := c.examine(ctx)
+	examine := c.examine
+	if c.Send != "" {
+		examine = c.send
+	}
+	findings, err := examine(ctx)
 	if err != nil {
 		return err
 	}

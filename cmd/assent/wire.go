@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"assent/approvals/keys"
 	"assent/approvals/stream"
 	"assent/channels"
+	"assent/channels/sms"
 	"assent/ciba"
 	"assent/store"
 	"assent/webapp"
@@ -44,7 +47,10 @@ type service struct {
 	pages      *webapp.Handler
 	dispatcher *channels.Dispatcher
 	channels   map[string]channels.Channel
-	dev        *devMode // nil outside dev mode
+	texts      *sms.Channel            // nil: no text messages
+	callbacks  map[string]http.Handler // of providers, by the URL at which they reach us
+	twilio     *simulator              // nil: the real one, or none
+	dev        *devMode                // nil outside dev mode
 	metrics    *metrics
 }
 
@@ -138,6 +144,12 @@ func (s *service) openDesk(context.Context) error {
 		s.channels[simulated.Name()] = simulated
 		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.catchUp}
 	}
+	if err := s.openSMS(); err != nil {
+		return err
+	}
+	if s.dev != nil {
+		s.dev.texts = s.twilio
+	}
 	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
 		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Now: s.clock.Now, Log: s.log}
 	return nil
@@ -151,6 +163,10 @@ func (s *service) addresses(p *approvals.Person) []approvals.Address {
 		if _, have := s.channels[a.Channel]; have {
 			out = append(out, a)
 		}
+	}
+	hasNumber := slices.ContainsFunc(out, func(a approvals.Address) bool { return a.Channel == sms.Name })
+	if a, reachable := s.textAddress(p); reachable && !hasNumber {
+		out = append(out, a)
 	}
 	if s.dev != nil {
 		out = append(out, approvals.Address{Channel: s.dev.phone.Name(), Value: string(p.ID), VerifiedAt: p.CreatedAt})
@@ -222,6 +238,10 @@ func (s *service) public() http.Handler {
 	if s.dev != nil {
 		mux.Handle("/dev/", s.dev.handler())
 	}
+	for at, callback := range s.callbacks {
+		u, _ := url.Parse(at) // checked by the channel
+		mux.Handle("POST "+u.Path, callback)
+	}
 	mux.Handle("/", s.pages)
 	return named(shed(maxInFlight, s.metrics.observe(mux)))
 }
@@ -236,6 +256,9 @@ func (s *service) close() error {
 	var errs []error
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close())
+	}
+	if s.twilio != nil {
+		errs = append(errs, s.twilio.close())
 	}
 	if s.replay != nil {
 		errs = append(errs, s.replay.Close())

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"assent/approvals"
+	"assent/channels"
+	"assent/channels/sms"
+)
+
+// smsConfig is how text messages leave. They are off until an account is given.
+type smsConfig struct {
+	TwilioAccount   string `name:"twilio-account" env:"ASSENT_TWILIO_ACCOUNT" toml:"twilio-account" placeholder:"SID" help:"Account SID at Twilio; text messages are off without it. The auth token comes by ASSENT_TWILIO_TOKEN or a file."`
+	TwilioTokenFile string `name:"twilio-token-file" env:"ASSENT_TWILIO_TOKEN_FILE" toml:"twilio-token-file" placeholder:"FILE" help:"File with the auth token."`
+	TwilioService   string `name:"twilio-service" env:"ASSENT_TWILIO_SERVICE" toml:"twilio-service" placeholder:"SID" help:"Messaging Service that messages leave by. With an RCS sender in it, phones that can get RCS."`
+	TwilioSender    string `name:"twilio-sender" env:"ASSENT_TWILIO_SENDER" toml:"twilio-sender" placeholder:"NUMBER" help:"Number or name that messages leave by, instead of a Messaging Service."`
+	TwilioURL       string `name:"twilio-url" env:"ASSENT_TWILIO_URL" toml:"twilio-url" placeholder:"URL" help:"Another address of Twilio's API, such as that of a region."`
+
+	SMSURL       string `name:"sms-url" env:"ASSENT_SMS_URL" toml:"sms-url" placeholder:"URL" help:"Where Twilio reaches this service from outside: URL/status and URL/inbound. Default: the pages' origin and /sms."`
+	SMSCountries string `name:"sms-countries" env:"ASSENT_SMS_COUNTRIES" toml:"sms-countries" placeholder:"CODES" help:"Countries whose numbers may get messages, such as KR,DE. Default: the sender number's own."`
+	SMSName      string `name:"sms-name" default:"Approvals" env:"ASSENT_SMS_NAME" toml:"sms-name" help:"What this service is called in text messages."`
+	SMSNameKO    string `name:"sms-name-ko" default:"승인함" env:"ASSENT_SMS_NAME_KO" toml:"sms-name-ko" help:"The same in Korean."`
+	SMSParts     int    `name:"sms-parts" default:"1" env:"ASSENT_SMS_PARTS" toml:"sms-parts" placeholder:"PARTS" help:"Longest message, in parts: each is billed."`
+	SMSBurst     int    `name:"sms-burst" default:"3" env:"ASSENT_SMS_BURST" toml:"sms-burst" placeholder:"MESSAGES" help:"Most messages to one number in ten minutes."`
+	SMSDaily     int    `name:"sms-daily" default:"10" env:"ASSENT_SMS_DAILY" toml:"sms-daily" placeholder:"MESSAGES" help:"Most messages to one number in a day."`
+	SMSDayParts  int    `name:"sms-day-parts" default:"2000" env:"ASSENT_SMS_DAY_PARTS" toml:"sms-day-parts" placeholder:"PARTS" help:"Most parts to all numbers in one day (UTC); then nothing leaves until the next."`
+
+	SMSSimulator bool `name:"sms-simulator" env:"ASSENT_SMS_SIMULATOR" toml:"sms-simulator" help:"Send text messages to a simulated Twilio in this process, with its outbox at /dev/sms. Dev mode only."`
+}
+
+// texts reports whether text messages leave.
+func (c *Config) texts() bool { return c.TwilioAccount != "" || c.SMSSimulator }
+
+// checkSMS refuses settings of text messages that cannot work together. What a value must look like is checked by the
+// channel itself.
+func (c *Config) checkSMS() error {
+	api, err := url.Parse(c.TwilioURL)
+	switch {
+	case c.SMSSimulator && !c.Dev:
+		return errors.New("--sms-simulator needs --dev")
+	case c.SMSSimulator && c.TwilioAccount != "":
+		return errors.New("--sms-simulator has an account of its own: leave --twilio-account out")
+	case !c.texts() && (c.TwilioService != "" || c.TwilioSender != "" || c.TwilioTokenFile != ""):
+		return errors.New("--twilio-account is missing")
+	case c.TwilioURL != "" && (err != nil || api.Host == "" || api.Scheme != "https" && !c.Dev):
+		return errors.New("--twilio-url must be an https origin")
+	}
+	return nil
+}
+
+// twilioToken reads the auth token; it is never on the command line, where every process could read it.
+func (c *Config) twilioToken() (string, error) {
+	if token := os.Getenv("ASSENT_TWILIO_TOKEN"); token != "" {
+		return token, nil
+	}
+	if c.TwilioTokenFile == "" {
+		return "", errors.New("text messages: ASSENT_TWILIO_TOKEN or --twilio-token-file is missing")
+	}
+	raw, err := readLimited(c.TwilioTokenFile)
+	if err != nil {
+		return "", fmt.Errorf("twilio token: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// openSMS opens the channel for text messages, if there is an account for it.
+func (s *service) openSMS() (err error) {
+	if !s.cfg.texts() {
+		return nil
+	}
+	cfg, err := s.smsConfig()
+	if err != nil {
+		return err
+	}
+	if s.texts, err = sms.New(cfg); err != nil {
+		return fmt.Errorf("text messages: %w", err)
+	}
+	s.channels[s.texts.Name()] = s.texts
+	s.callbacks = map[string]http.Handler{cfg.CallbackURL: s.texts.Status(), cfg.InboundURL: s.texts.Inbound()}
+	return nil
+}
+
+func (s *service) smsConfig() (cfg sms.Config, err error) {
+	at := strings.TrimSuffix(s.cfg.SMSURL, "/")
+	if at == "" {
+		at = s.cfg.PagesURL + "/sms"
+	}
+	cfg = sms.Config{Account: s.cfg.TwilioAccount, Service: s.cfg.TwilioService, Sender: s.cfg.TwilioSender,
+		BaseURL: s.cfg.TwilioURL, CallbackURL: at + "/status", InboundURL: at + "/inbound", PagesURL: s.cfg.PagesURL,
+		Names: sms.Names{EN: s.cfg.SMSName, KO: s.cfg.SMSNameKO}, MostParts: s.cfg.SMSParts,
+		Caps:    sms.Caps{Burst: s.cfg.SMSBurst, Day: s.cfg.SMSDaily, DayParts: s.cfg.SMSDayParts},
+		Records: s.store, Root: s.root, HTTP: providerClient(), Now: s.clock.Now, Log: s.log,
+		Receipt: func(ctx context.Context, r channels.Receipt) error { return s.dispatcher.Receipt(ctx, r) }}
+	if s.cfg.SMSSimulator {
+		err = s.simulateTwilio(&cfg)
+	} else {
+		cfg.Token, err = s.cfg.twilioToken()
+	}
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Countries, err = s.cfg.countries(cfg.Sender); err != nil {
+		return cfg, fmt.Errorf("--sms-countries: %w", err)
+	}
+	return cfg, nil
+}
+
+// simulatedCountries are those of the simulator, where no message costs anything.
+const simulatedCountries = "KR,US,DE,FR,GB,JP"
+
+// countries are those that may be sent to: the configured ones, or that of the sender's number.
+func (c *Config) countries(sender string) (sms.Countries, error) {
+	codes := c.SMSCountries
+	switch {
+	case codes == "" && c.SMSSimulator:
+		codes = simulatedCountries
+	case codes == "":
+		codes = sms.CountryOf(sender)
+	}
+	if codes == "" {
+		return sms.Countries{}, errors.New("is missing, such as KR,DE: a Messaging Service has no country of its own")
+	}
+	return sms.ParseCountries(strings.Split(codes, ","))
+}
+
+// providerClient calls providers that the operator has chosen. Connections stay open for as many calls as may be under way.
+func providerClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 2*channels.InFlight, channels.InFlight
+	return &http.Client{Transport: transport}
+}
+
+// textAddress is where text messages reach a person whom an operator has given a phone number.
+func (s *service) textAddress(p *approvals.Person) (approvals.Address, bool) {
+	if s.texts == nil || p.Phone == "" {
+		return approvals.Address{}, false
+	}
+	return approvals.Address{Channel: s.texts.Name(), Value: p.Phone, VerifiedAt: p.CreatedAt}, true
+}
