@@ -44,15 +44,17 @@ type house struct {
 	twilio *twiliosim.Server
 	api    *httptest.Server
 	public *httptest.Server
-	log    *bytes.Buffer
+	log    *lockedBuffer
 	dials  *counter
 
 	mu       sync.Mutex
 	at       time.Time // zero: the real time
 	receipts []channels.Receipt
 	fail     error
+	next     func(context.Context, channels.Receipt) error // nil: receipts are kept here
 }
 
+// counter counts new connections.
 type counter struct {
 	mu sync.Mutex
 	n  int
@@ -74,7 +76,7 @@ func (c *counter) count() int {
 
 func newHouse(t testing.TB, change ...func(*sms.Config)) *house {
 	t.Helper()
-	h := &house{log: &bytes.Buffer{}, dials: &counter{}}
+	h := &house{log: &lockedBuffer{}, dials: &counter{}}
 	var err error
 	if h.store, err = store.Open(context.Background(), "bolt:"+filepath.Join(t.TempDir(), "assent.db"), h.now); err != nil {
 		t.Fatal(err)
@@ -106,7 +108,7 @@ func newHouse(t testing.TB, change ...func(*sms.Config)) *house {
 		Names: sms.Names{EN: "Acme Approvals", KO: "승인함"}, MostParts: 1, Countries: countries,
 		Caps: sms.Caps{Burst: 1000, Day: 1000, DayParts: 10_000}, Records: h.store, Root: channeltest.Root(t),
 		Receipt: h.receipt, HTTP: &http.Client{Transport: calls}, Now: h.now,
-		Log: slog.New(slog.NewTextHandler(&locked{buf: h.log, mu: &sync.Mutex{}}, nil))}
+		Log: slog.New(slog.NewTextHandler(h.log, nil))}
 	for _, c := range change {
 		c(&h.cfg)
 	}
@@ -142,8 +144,21 @@ func (h *house) set(at time.Time) {
 	h.at = at
 }
 
+// setReceipt hands receipts on.
+func (h *house) setReceipt(next func(context.Context, channels.Receipt) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = next
+}
+
 // receipt stands for the dispatcher.
-func (h *house) receipt(_ context.Context, r channels.Receipt) error {
+func (h *house) receipt(ctx context.Context, r channels.Receipt) error {
+	h.mu.Lock()
+	next := h.next
+	h.mu.Unlock()
+	if next != nil {
+		return next(ctx, r)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.fail != nil {
@@ -175,16 +190,22 @@ func (h *house) message(n int) channels.Message {
 
 func to(number string) approvals.Address { return approvals.Address{Channel: "sms", Value: number} }
 
-// locked is a buffer that goroutines may share.
-type locked struct {
-	mu  *sync.Mutex
-	buf *bytes.Buffer
+// lockedBuffer is a buffer that goroutines may share.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
-func (l *locked) Write(p []byte) (int, error) {
+func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // count is how many copies of a message the provider has.
