@@ -261,7 +261,7 @@ func (c *Channel) giveBackNumber(ctx context.Context, to string, at time.Time) {
 
 // Bounds of ValidityPeriod, in seconds (Messages resource).
 const (
-	leastValidity = 5 // the vendor advises against less
+	leastValidity = 1
 	mostValidity  = 36_000
 )
 

@@ -100,11 +100,16 @@ func find(check string, err error) finding {
 
 // examine checks a running service.
 func (s *service) examine(ctx context.Context) []finding {
+	texts := finding{Check: "text messages", Note: "off: no account is configured"}
+	if s.texts != nil {
+		texts.Note = "on; doctor --send sms:NUMBER tries them"
+	}
 	return []finding{
 		find("service", nil),
 		find("store", s.store.Check(ctx)),
 		find("bus", s.bus.Healthy()),
 		find("signing keys", s.checkKeys()),
+		texts,
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"assent/approvals"
@@ -34,6 +36,9 @@ type smsConfig struct {
 	SMSSimulator bool `name:"sms-simulator" env:"ASSENT_SMS_SIMULATOR" toml:"sms-simulator" help:"Send text messages to a simulated Twilio in this process, with its outbox at /dev/sms. Dev mode only."`
 }
 
+// plainPath is a path that means nothing to a router.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+/?$`)
+
 // texts reports whether text messages leave.
 func (c *Config) texts() bool { return c.TwilioAccount != "" || c.SMSSimulator }
 
@@ -41,7 +46,11 @@ func (c *Config) texts() bool { return c.TwilioAccount != "" || c.SMSSimulator }
 // channel itself.
 func (c *Config) checkSMS() error {
 	api, err := url.Parse(c.TwilioURL)
+	public, publicErr := url.Parse(c.SMSURL)
 	switch {
+	case c.SMSURL != "" && (publicErr != nil || public.Host == "" || public.RawQuery != "" || public.Fragment != "" ||
+		!plainPath.MatchString(public.Path) || public.Scheme != "https" && !c.Dev):
+		return errors.New("--sms-url must be an https URL with a plain path such as /sms")
 	case c.SMSSimulator && !c.Dev:
 		return errors.New("--sms-simulator needs --dev")
 	case c.SMSSimulator && c.TwilioAccount != "":
@@ -134,6 +143,16 @@ func providerClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 2*channels.InFlight, channels.InFlight
 	return &http.Client{Transport: transport}
+}
+
+// checkCallbacks makes sure that no address of a provider hides one of the agents' door.
+func (s *service) checkCallbacks() error {
+	for at := range s.callbacks {
+		if u, _ := url.Parse(at); slices.Contains(s.agents.Paths(), u.Path) {
+			return fmt.Errorf("--sms-url: %s belongs to agents", u.Path)
+		}
+	}
+	return nil
 }
 
 // textAddress is where text messages reach a person whom an operator has given a phone number.

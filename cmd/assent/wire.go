@@ -200,7 +200,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		return err
 	}
 	s.metrics = newMetrics(s)
-	return nil
+	return s.checkCallbacks()
 }
 
 // guard says where pings may go.
