@@ -235,6 +235,24 @@ func TestSignedAndWrong(t *testing.T) {
 	}
 }
 
+// TestRCS: callbacks of the richer channel write numbers with its name, and mean the same.
+func TestRCS(t *testing.T) {
+	h := newHouse(t)
+	form := url.Values{"MessageSid": {"SM00000000000001"}, "AccountSid": {account}, "From": {"rcs:" + phone}, "To": {"rcs:agent"},
+		"Body": {"STOP"}}
+	r := httptest.NewRequest("POST", "/sms/inbound", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8")
+	r.Header.Set("X-Twilio-Signature", twiliosim.Sign(token, h.cfg.InboundURL, form))
+	w := httptest.NewRecorder()
+	h.Inbound().ServeHTTP(w, r)
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "<Response/>") {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+	if d, _ := h.Send(t.Context(), to(phone), h.message(1)); d.Code != "opted_out" {
+		t.Errorf("after STOP: %q", d.Code)
+	}
+}
+
 // TestStopRepeated: a STOP that comes again after START, as a repeat of the same message, changes nothing.
 func TestStopRepeated(t *testing.T) {
 	h := newHouse(t)

@@ -76,7 +76,7 @@ type numbers struct {
 	records approvals.Records
 	root    *keys.Root
 	seed    maphash.Seed
-	locks   [64]sync.Mutex // messages to one number queue here instead of running into each other at the store
+	locks   [256]sync.Mutex // messages to one number queue here instead of running into each other at the store
 }
 
 func newNumbers(records approvals.Records, root *keys.Root) *numbers {

@@ -3,12 +3,13 @@ package sms_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"assent/approvals"
 	"assent/channels"
 	"assent/channels/channeltest"
 	"assent/channels/sms"
@@ -291,22 +292,25 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// BenchmarkSend sends with as many calls under way as the dispatcher allows, to numbers that all differ, so that every
+// message costs its count in the store.
 func BenchmarkSend(b *testing.B) {
-	h := newHouse(b, func(c *sms.Config) { c.Caps = sms.Caps{Burst: 1 << 30, Day: 1 << 30, DayParts: 1 << 30} })
-	m := channeltest.Message(1)
-	m.Expires = time.Now().Add(time.Hour)
-	b.SetParallelism(64)
-	var mu sync.Mutex
-	n := 0
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			mu.Lock()
-			n++
-			number := fmt.Sprintf("+4915%08d", n)
-			mu.Unlock()
-			if _, err := h.Send(b.Context(), approvals.Address{Channel: "sms", Value: number}, m); err != nil {
-				b.Error(err)
-			}
-		}
-	})
+	for name, slow := range map[string]time.Duration{"at once": 0, "after 50 ms": 50 * time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			h := newHouse(b, func(c *sms.Config) { c.Caps = sms.Caps{Burst: 1 << 30, Day: 1 << 30, DayParts: 1 << 30} })
+			h.twilio.Behave(twiliosim.Behaviour{Slow: slow})
+			m := channeltest.Message(1)
+			m.Expires = time.Now().Add(time.Hour)
+			b.SetParallelism(channels.InFlight / runtime.GOMAXPROCS(0))
+			var n atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := h.Send(b.Context(), to(fmt.Sprintf("+4915%08d", n.Add(1))), m); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
 }
