@@ -73,6 +73,9 @@ type Request struct {
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 	OpenedAt  time.Time `json:"opened_at,omitzero"`
 
+	RevokedAt   time.Time `json:"revoked_at,omitzero"`         // nothing that was issued is good since then
+	SomeRevoked time.Time `json:"some_revoked_until,omitzero"` // until then the door has to ask for each token
+
 	Disclosures []Disclosure `json:"disclosures,omitempty"`
 	Decisions   []Decision   `json:"decisions,omitempty"`
 	Deliveries  []Delivery   `json:"deliveries,omitempty"`

@@ -1,0 +1,54 @@
+package approvals
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// KindRevoked is the event that ends tokens of a redeemed request before their time.
+const KindRevoked = "revoked"
+
+// Why tokens were revoked; a closed set.
+const (
+	RevokedByAgent    = "agent"        // the agent has no more use for them
+	RevokedReuse      = "reuse"        // a handle or a refresh token that was spent came again
+	RevokedUse        = "used"         // its resource server has done the one thing that it was good for
+	RevokedIneligible = "not_eligible" // person or agent may no longer
+)
+
+// Revocation says which tokens of a redeemed request are good no more.
+type Revocation struct {
+	By    Actor
+	Why   string    // one of the Revoked constants
+	Token string    // the id of one token; empty: all that was issued, and nothing is issued any more
+	Until time.Time // when that one token would have ended by itself
+}
+
+// Revoke ends one token, or all. It is data on a redeemed request, not a state, and it leaves an audit record. All can be
+// ended once: [ErrDecided] says that there is nothing left to end.
+func (r *Request) Revoke(v Revocation, at time.Time) error {
+	if r.State != Redeemed || !r.RevokedAt.IsZero() {
+		return fmt.Errorf("revoke: %w", ErrDecided)
+	}
+	facts := map[string]string{"why": v.Why}
+	if v.Token == "" {
+		r.RevokedAt = at
+	} else {
+		facts["token"] = v.Token
+		if v.Until.After(r.SomeRevoked) {
+			r.SomeRevoked = v.Until
+		}
+	}
+	r.record(KindRevoked, at, v.By, facts)
+	return nil
+}
+
+// Revoke ends tokens of a redeemed request, with record writes that commit with it.
+func (d *Desk) Revoke(ctx context.Context, id ID, v Revocation, also ...Write) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "revoke tokens of", id, func(r *Request) error {
+		r.Also(also...)
+		return r.Revoke(v, at)
+	})
+}
