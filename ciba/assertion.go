@@ -110,7 +110,8 @@ func (cs *clients) meantForUs(c *Client, aud []string) bool {
 // endpointsOf lists the URLs that an assertion may be addressed to under the compat policy.
 func endpointsOf(issuer string) (list []string) {
 	root := strings.TrimSuffix(issuer, "/")
-	for _, path := range [...]string{"/bc-authorize", "/token", "/oauth/token", "/requests/status", "/requests/cancel"} {
+	for _, path := range [...]string{"/bc-authorize", "/token", "/oauth/token", "/introspect", "/revoke",
+		"/requests/status", "/requests/cancel"} {
 		list = append(list, root+path)
 	}
 	return list

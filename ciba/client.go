@@ -61,6 +61,8 @@ type Client struct {
 	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 	certificateSubject
 
+	Serves []string `json:"serves_audiences,omitempty"` // it is these resource servers, and may introspect their tokens
+
 	keys []clientKey // of JWKS
 }
 
@@ -177,6 +179,7 @@ type Metadata struct {
 	DPoPBound         bool            `json:"dpop_bound_access_tokens"`
 	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
 	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
+	Serves            []string        `json:"serves_audiences"` // ours
 	certificateSubject
 
 	loopback bool // dev mode: the notification endpoint may be on this machine
@@ -220,6 +223,8 @@ func (m Metadata) validate(types approvals.Types) error {
 		{len(m.Audiences) <= 100, "allowed_audiences", "must not hold more than 100 values"},
 		{validScope(m.Scope), "scope", "must be scope tokens separated by spaces"},
 		{!slices.ContainsFunc(m.Audiences, badAudience), "allowed_audiences", "must hold 1 to 512 visible characters each"},
+		{len(m.Serves) <= 100, "serves_audiences", "must not hold more than 100 values"},
+		{!slices.ContainsFunc(m.Serves, badAudience), "serves_audiences", "must hold 1 to 512 visible characters each"},
 	}
 	for _, r := range rules {
 		if !r.ok {
@@ -261,7 +266,8 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
 		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR,
-		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound, certificateSubject: m.certificateSubject}
+		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound, certificateSubject: m.certificateSubject,
+		Serves: m.Serves}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@
 //	endpoint                                       file            specification
 //	POST /bc-authorize                             authorize.go    CIBA 7, 13
 //	POST /token, /oauth/token                      token.go        CIBA 10, 11; RFC 6749 5
+//	POST /introspect                               introspect.go   RFC 7662; RFC 9396 9.2
+//	POST /revoke                                   revoke.go       RFC 7009
 //	POST /requests/status, /requests/cancel        status.go       ours
 //	GET /.well-known/openid-configuration          metadata.go     OpenID Connect Discovery 4
 //	GET /.well-known/oauth-authorization-server    metadata.go     RFC 8414 3
@@ -39,6 +41,7 @@
 //	what a token is bound to                       binding.go      RFC 9449 5; RFC 8705 3
 //	DPoP proofs and nonces                         dpop.go         RFC 9449 4, 8
 //	access tokens that are shown to us             presented.go    RFC 6750 2.1; RFC 9449 7
+//	access tokens that come back, and are good     accesstoken.go  RFC 9068 4
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2

@@ -17,7 +17,7 @@ func FuzzForm(f *testing.F) {
 	s := newService(f)
 	f.Fuzz(func(t *testing.T, body string) {
 		s.t = t
-		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} {
+		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel", "/introspect", "/revoke"} {
 			if a := s.send(path, typeForm, body); a.status >= 500 {
 				t.Errorf("%s %q: %d %s", path, body, a.status, a.raw)
 			}

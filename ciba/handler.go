@@ -93,6 +93,8 @@ func New(p Parts) (*Handler, error) {
 	h.handle(base+"/bc-authorize", h.post("authorize", h.authorize))
 	h.handle(base+"/token", h.post("token", h.token))
 	h.handle(base+"/oauth/token", h.post("token", h.token))
+	h.handle(base+"/introspect", h.post("introspect", h.introspect))
+	h.handle(base+"/revoke", h.post("revoke", h.revoke))
 	h.handle(base+"/requests/status", h.post("status", h.status))
 	h.handle(base+"/requests/cancel", h.post("cancel", h.cancel))
 	h.handle(base+"/.well-known/jwks.json", public(h.jwks))
@@ -208,7 +210,7 @@ func (h *Handler) logCall(name string, c *call, f *fault, err error) {
 		code = f.code
 	}
 	switch {
-	case f == nil && name == "status", code == errPending.code, code == errSlowDown.code, c.gone(err):
+	case f == nil && (name == "status" || name == "introspect"), code == errPending.code, code == errSlowDown.code, c.gone(err):
 		level = slog.LevelDebug // nothing new, or nobody there to hear it
 	case f != nil && f.status >= 500:
 		level = slog.LevelError

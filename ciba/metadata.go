@@ -20,6 +20,8 @@ type discovery struct {
 	Issuer              string   `json:"issuer"`
 	Backchannel         string   `json:"backchannel_authentication_endpoint"`
 	Token               string   `json:"token_endpoint"`
+	Introspection       string   `json:"introspection_endpoint"`
+	Revocation          string   `json:"revocation_endpoint"`
 	JWKS                string   `json:"jwks_uri"`
 	Status              string   `json:"assent_status_endpoint"` // ours: no standard names these
 	Cancel              string   `json:"assent_cancel_endpoint"`
@@ -32,6 +34,10 @@ type discovery struct {
 	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	CertificateBound    bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 	DPoPAlgs            []string `json:"dpop_signing_alg_values_supported"`
+	IntrospectMethods   []string `json:"introspection_endpoint_auth_methods_supported"` // REQ-015
+	IntrospectAlgs      []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevokeMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevokeAlgs          []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	SubjectTypes        []string `json:"subject_types_supported"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	Scopes              []string `json:"scopes_supported"`
@@ -52,6 +58,8 @@ func (h *Handler) discovery() ([]byte, error) {
 		Issuer:           h.Issuer,
 		Backchannel:      root + "/bc-authorize",
 		Token:            root + "/token",
+		Introspection:    root + "/introspect",
+		Revocation:       root + "/revoke",
 		JWKS:             root + "/.well-known/jwks.json",
 		Status:           root + "/requests/status",
 		Cancel:           root + "/requests/cancel",
@@ -71,6 +79,11 @@ func (h *Handler) discovery() ([]byte, error) {
 		Claims:           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
 		ACRs:             h.ACRs,
 		DetailTypes:      h.Desk.Renderer.Types.Names(),
+
+		IntrospectMethods: h.MTLS.methods(),
+		IntrospectAlgs:    assertionAlgs,
+		RevokeMethods:     h.MTLS.methods(),
+		RevokeAlgs:        assertionAlgs,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write discovery document: %w", err)
@@ -85,6 +98,7 @@ func (h *Handler) aliases() map[string]string {
 	}
 	root := strings.TrimSuffix(h.MTLS.URL, "/")
 	return map[string]string{"backchannel_authentication_endpoint": root + "/bc-authorize", "token_endpoint": root + "/token",
+		"introspection_endpoint": root + "/introspect", "revocation_endpoint": root + "/revoke",
 		"assent_status_endpoint": root + "/requests/status", "assent_cancel_endpoint": root + "/requests/cancel"}
 }
 

@@ -39,19 +39,25 @@ func TestDiscovery(t *testing.T) {
 		"token_endpoint_auth_signing_alg_values_supported":                list("PS256", "ES256", "EdDSA"),                                      // REQ-062
 		"dpop_signing_alg_values_supported":                               list("PS256", "ES256", "EdDSA"),                                      // REQ-010
 		"authorization_details_types_supported":                           list("document_access", "payment_initiation", "tool_call"),           // REQ-011
-		"jwks_uri":                                                        testIssuer + "/.well-known/jwks.json",                                // REQ-012
-		"id_token_signing_alg_values_supported":                           list("ES256"),                                                        // REQ-013
-		"response_types_supported":                                        list(),                                                               // REQ-014
-		"acr_values_supported":                                            list("urn:assent:acr:session"),                                       // REQ-016
-		"token_endpoint":                                                  testIssuer + "/token",
-		"assent_status_endpoint":                                          testIssuer + "/requests/status",
-		"assent_cancel_endpoint":                                          testIssuer + "/requests/cancel",
-		"subject_types_supported":                                         list("public"),
-		"scopes_supported":                                                list("openid", "profile", "email"),
-		"claims_supported":                                                list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
-		"claims_parameter_supported":                                      false,
-		"request_parameter_supported":                                     false,
-		"request_uri_parameter_supported":                                 false,
+		"introspection_endpoint":                                          testIssuer + "/introspect",                                           // REQ-015
+		"introspection_endpoint_auth_methods_supported":                   list("client_secret_basic", "client_secret_post", "private_key_jwt"),
+		"introspection_endpoint_auth_signing_alg_values_supported":        list("PS256", "ES256", "EdDSA"),
+		"revocation_endpoint":                                             testIssuer + "/revoke", // REQ-015
+		"revocation_endpoint_auth_methods_supported":                      list("client_secret_basic", "client_secret_post", "private_key_jwt"),
+		"revocation_endpoint_auth_signing_alg_values_supported":           list("PS256", "ES256", "EdDSA"),
+		"jwks_uri":                              testIssuer + "/.well-known/jwks.json", // REQ-012
+		"id_token_signing_alg_values_supported": list("ES256"),                         // REQ-013
+		"response_types_supported":              list(),                                // REQ-014
+		"acr_values_supported":                  list("urn:assent:acr:session"),        // REQ-016
+		"token_endpoint":                        testIssuer + "/token",
+		"assent_status_endpoint":                testIssuer + "/requests/status",
+		"assent_cancel_endpoint":                testIssuer + "/requests/cancel",
+		"subject_types_supported":               list("public"),
+		"scopes_supported":                      list("openid", "profile", "email"),
+		"claims_supported":                      list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
+		"claims_parameter_supported":            false,
+		"request_parameter_supported":           false,
+		"request_uri_parameter_supported":       false,
 	}
 	if diff := cmp.Diff(want, a.json); diff != "" { // what is not listed here must not be advertised
 		t.Errorf("document (-want +got):\n%s", diff)
@@ -147,7 +153,7 @@ func TestAdvertisedMethods(t *testing.T) {
 	}
 	try := func(what string, use func(form) (form, []string), works bool) {
 		t.Helper()
-		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} {
+		for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel", "/introspect", "/revoke"} {
 			f, headers := use(bc("grant_type", GrantCIBA, "auth_req_id", "x"))
 			if a := s.post(path, f, headers...); (a.code() != "invalid_client") != works {
 				t.Errorf("%s at %s: %d %s", what, path, a.status, a.raw)

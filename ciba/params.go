@@ -17,7 +17,7 @@ const (
 	maxBody    = 64 << 10
 	usualBody  = 2 << 10 // that much room is made before the first byte
 	maxValue   = 16 << 10
-	maxRequest = 32 << 10 // a signed request object
+	maxRequest = 32 << 10 // a signed request object, or a token of ours
 	maxParams  = 64
 )
 
@@ -67,7 +67,7 @@ func (p *params) count(name string) (n int) {
 
 func (p *params) add(name, value string) error {
 	limit := maxValue
-	if name == "request" {
+	if name == "request" || name == "token" {
 		limit = maxRequest
 	}
 	switch {

@@ -1,12 +1,8 @@
 package ciba
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // maxToken bounds an access token that is shown to us; headers as a whole may have 16 KiB.
@@ -15,19 +11,19 @@ const maxToken = 16 << 10
 // presented returns the access token that a request to a resource carries (RFC 6750 section 2.1, RFC 9449 section 7.1):
 // one of ours, alive, and held by whom it is bound to. Whether it is meant for this resource, and has not been revoked,
 // is the caller's to ask. Refusals are 401 with a challenge.
-func (h *Handler) presented(c *call) (*accessClaims, error) {
+func (h *Handler) presented(c *call) (*accessToken, error) {
 	scheme, token := carried(c.r.Header)
 	if token == "" {
 		return nil, errNoToken
 	}
-	claims := h.issuer.read(token, c.at)
-	if claims == nil {
+	t := h.issuer.read(token, c.at)
+	if t == nil {
 		return nil, badToken(scheme)
 	}
-	if err := h.heldBy(c, scheme, token, claims.Confirm); err != nil {
+	if err := h.heldBy(c, scheme, token, t.Confirm); err != nil {
 		return nil, err
 	}
-	return claims, nil
+	return t, nil
 }
 
 // carried takes scheme, in lower case, and token out of the one Authorization header.
@@ -67,22 +63,6 @@ func (h *Handler) heldBy(c *call, scheme, token string, bound *confirmation) err
 		return badToken(scheme)
 	}
 	return nil
-}
-
-// read returns the claims of an access token that we have signed and that has not expired, or nil.
-func (i *issuer) read(token string, now time.Time) *accessClaims {
-	s, err := readJWS(token, []string{string(jose.ES256)})
-	if err != nil || s.typ != "at+jwt" || !i.keys.signedLately(s) {
-		return nil
-	}
-	var claims accessClaims
-	if err := json.Unmarshal(s.jose.UnsafePayloadWithoutVerification(), &claims); err != nil { // verified just now
-		return nil
-	}
-	if claims.Issuer != i.name || !now.Before(time.Unix(claims.Expires, 0)) {
-		return nil
-	}
-	return &claims
 }
 
 var (

@@ -13,7 +13,7 @@ import (
 )
 
 // resource is a request to a resource, with a token and perhaps a proof of its key.
-func resource(s *service, scheme, token string, proofs ...string) (*accessClaims, *fault, http.Header) {
+func resource(s *service, scheme, token string, proofs ...string) (*accessToken, *fault, http.Header) {
 	r := httptest.NewRequest(http.MethodGet, "/resource", nil)
 	if scheme != "" {
 		r.Header.Add("Authorization", scheme+" "+token)

@@ -1,0 +1,75 @@
+package ciba
+
+import (
+	"errors"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"assent/approvals"
+)
+
+// revoke answers RFC 7009: a client takes back what was issued to it. What is no token, not good any more or revoked
+// before is no fault; what belongs to another client is (REQ-251). An auth_req_id is no token (REQ-252).
+func (h *Handler) revoke(c *call) ([]byte, error) {
+	if err := h.readCall(c, false); err != nil {
+		return nil, err
+	}
+	text := c.form.get("token")
+	if text == "" {
+		return nil, errTokenMissing
+	}
+	return []byte("{}"), h.revokeToken(c, text)
+}
+
+var (
+	errForeign   = badRequest("The token was issued to another client.")
+	errTokenType = refuse("unsupported_token_type", "ID tokens cannot be revoked.")
+)
+
+func (h *Handler) revokeToken(c *call, text string) error {
+	t := h.issuer.read(text, c.at)
+	switch {
+	case t == nil && h.isIDToken(text):
+		return errTokenType
+	case t == nil:
+		return nil
+	case t.ClientID != string(c.agent.ID):
+		return errForeign
+	}
+	c.id = t.request()
+	return h.endOne(c, t, approvals.RevokedByAgent)
+}
+
+// isIDToken tells what we have signed and do not revoke.
+func (h *Handler) isIDToken(text string) bool {
+	s, err := readJWS(text, []string{string(jose.ES256)})
+	return err == nil && s.typ == "jwt" && h.Keyring.signed(s)
+}
+
+// endOne revokes one access token. That it has been is no fault.
+func (h *Handler) endOne(c *call, t *accessToken, why string) error {
+	_, err := h.Desk.Revoke(c.r.Context(), t.request(),
+		approvals.Revocation{By: c.actor(), Why: why, Token: t.ID, Until: t.expires()},
+		approvals.PutNew(kindRevoked, t.ID, []byte(`{"v":1}`), t.expires()))
+	return revoked(err)
+}
+
+// endAll revokes everything that was issued for a request, and everything that could be.
+func (h *Handler) endAll(c *call, id approvals.ID, why string) error {
+	_, err := h.Desk.Revoke(c.r.Context(), id, approvals.Revocation{By: c.actor(), Why: why})
+	return revoked(err)
+}
+
+func (c *caller) actor() approvals.Actor {
+	return approvals.Actor{Kind: "agent", ID: string(c.agent.ID)}
+}
+
+// revoked is nil when nothing is left to revoke.
+func revoked(err error) error {
+	for _, done := range []error{approvals.ErrConflict, approvals.ErrDecided, approvals.ErrNotFound} {
+		if errors.Is(err, done) {
+			return nil
+		}
+	}
+	return err
+}
