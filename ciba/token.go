@@ -152,16 +152,28 @@ func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 		return nil, err
 	}
 	if o == nil {
-		return nil, errUsed
+		return nil, h.usedAgain(c, r)
 	}
 	body, err := o.find(c.r.Context())
 	if errors.Is(err, approvals.ErrNotFound) {
-		return nil, errUsed
+		return nil, h.usedAgain(c, r)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return body, h.stillGood(c, r)
+}
+
+// usedAgain refuses an auth_req_id that has been spent. For as long as a lost answer may be asked for again, that is all;
+// afterwards two parties seem to have it, and what was issued for it is revoked (REQ-199).
+func (h *Handler) usedAgain(c *call, r *approvals.Request) error {
+	if !r.RevokedAt.IsZero() || c.at.Before(r.EndedAt.Add(redeemedLifetime)) {
+		return errUsed
+	}
+	if err := h.endAll(c, r.ID, approvals.RevokedReuse); err != nil {
+		return err
+	}
+	return errUsed
 }
 
 // stillGood asks whether the person is still active and the agent may still have what was granted (REQ-200): what the
