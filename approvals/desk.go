@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -19,11 +20,13 @@ type Terms struct {
 	MaxLife     time.Duration
 	History     time.Duration // how long facts and decisions stay after the end
 	MaxOpen     int           // pending requests of one agent
+	Standing    time.Duration // how long an agent may come back on one approval; 0: never
 }
 
-// DefaultTerms are 300 s, 10 s, 7 days, 400 days and 10,000 requests.
+// DefaultTerms are 300 s, 10 s, 7 days, 400 days, 10,000 requests and 30 days.
 func DefaultTerms() Terms {
-	return Terms{300 * time.Second, 10 * time.Second, 7 * 24 * time.Hour, 400 * 24 * time.Hour, 10_000}
+	const day = 24 * time.Hour
+	return Terms{300 * time.Second, 10 * time.Second, 7 * day, 400 * day, 10_000, 30 * day}
 }
 
 // Life is how long a request lives for which an agent asks this much; 0 is the default (REQ-133).
@@ -84,11 +87,19 @@ type Ask struct {
 	ACR      []string
 	Level    Level         // at least this one is needed to approve; what the details demand may be more
 	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
+	Standing bool          // the agent wants to come back without asking again, where [Desk.MayStand] lets it
 	Door     json.RawMessage
 	Wake     string // name of the due step that every outcome leaves for the door, at once; empty: none
 
 	// Also makes record writes that commit with the request, once its id and secret are known. May be nil.
 	Also func(r *Request, secret string) ([]Write, error)
+}
+
+// MayStand reports whether an agent may come back on an approval of these details. What is done once may not be had
+// again (REQ-248).
+func (d *Desk) MayStand(details Details) bool {
+	once := func(detail Detail) bool { return d.Renderer.Types[detail.Type].Once }
+	return d.Terms.Standing > 0 && !slices.ContainsFunc(details, once)
 }
 
 // Room returns [ErrTooMany] when the agent could not open another request now.
@@ -112,6 +123,9 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
 		SecretHash: d.hash(secret), Door: a.Door,
 		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}
+	if a.Standing && d.MayStand(a.Details) {
+		r.Until = at.Add(min(d.Terms.Standing, d.Terms.History)) // what is forgotten cannot be come back on
+	}
 	shown, err := d.Renderer.Disclose(r, r.Locale)
 	if err != nil {
 		return nil, "", err

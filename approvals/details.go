@@ -57,6 +57,7 @@ type Type struct {
 	Name    string
 	Version int   // of schema and template together; changes whenever the text a person reads may change
 	Level   Level // weakest sign-in that may approve
+	Once    bool  // an approval is for doing it once
 
 	members members
 	check   func(object map[string]any) error // rules between members; may be nil

@@ -150,6 +150,10 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 	if len(r.Audience) > 0 {
 		d.Facts = append(d.Facts, Fact{w.say(labelAudience), Visible(strings.Join(r.Audience, ", ")), RoleWhole})
 	}
+	if !r.Until.IsZero() {
+		text := w.sprintf(sayStanding, w.date(r.Until, r.Zone))
+		d.Facts = append(d.Facts, Fact{w.say(labelStanding), text, RoleWhole})
+	}
 	if r.Binding != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
 	}
@@ -198,11 +202,12 @@ func (p Renderer) template(details Details) (name string, version int) {
 	return "several", version
 }
 
-// scopes says what a list of scopes allows. openid alone is the sign-in itself and says nothing beside other facts.
+// scopes says what a list of scopes allows. openid alone is the sign-in itself and says nothing beside other facts;
+// offline_access has a fact of its own.
 func (p Renderer) scopes(scope []string, w words) string {
 	var out []string
 	for _, s := range scope {
-		if s == "openid" {
+		if s == "openid" || s == "offline_access" {
 			continue
 		}
 		if text, known := p.Scopes[s]; known {

@@ -36,12 +36,16 @@ func TestDisclosureGolden(t *testing.T) {
 	  "creditorName":"Bank\u202egnp.exe","remittanceInformationUnstructured":"<b>free</b>\u200b\n\"quoted\" \u3164 e\u0301"}]`
 	renderer := Renderer{Types: BuiltinTypes(), Scopes: map[string]Phrase{"profile": {"See your name", "이름 보기"}}}
 	for name, details := range map[string]string{
-		"payment": payTravel, "document": readReport, "tool": runTool, "hostile": hostile, "scopes": "",
+		"payment": payTravel, "document": readReport, "tool": runTool, "hostile": hostile, "scopes": "", "standing": readReport,
 		"several": strings.TrimSuffix(payTravel, "]") + "," + strings.TrimPrefix(runTool, "["),
 	} {
 		for _, locale := range []string{English, Korean} {
 			t.Run(name+"."+locale, func(t *testing.T) {
-				d, err := renderer.Disclose(shown(t, details), locale)
+				r := shown(t, details)
+				if name == "standing" {
+					r.Scope, r.Until = append(r.Scope, "offline_access"), noon.AddDate(0, 0, 30)
+				}
+				d, err := renderer.Disclose(r, locale)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -105,6 +109,7 @@ func TestDigestCoversEverythingShown(t *testing.T) {
 		"deadline":   func(r *Request) { r.DecideBy = r.DecideBy.Add(1e9) },
 		"salt":       func(r *Request) { r.Salt = []byte("another salt 16b") },
 		"request":    func(r *Request) { r.ID = "01jqa2x7dg8vn3k5m9p2r4t6w9" },
+		"until":      func(r *Request) { r.Until = noon },
 		"audience":   func(r *Request) { r.Audience = []string{"https://api.example.com"} },
 	} {
 		r := *base

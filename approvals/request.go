@@ -72,6 +72,7 @@ type Request struct {
 	ExpiresAt time.Time `json:"expires_at"` // denial and redemption close
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 	OpenedAt  time.Time `json:"opened_at,omitzero"`
+	Until     time.Time `json:"approved_until,omitzero"` // the agent may come back without asking; zero: it may not
 
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`         // nothing that was issued is good since then
 	SomeRevoked time.Time `json:"some_revoked_until,omitzero"` // until then the door has to ask for each token

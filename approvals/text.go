@@ -3,6 +3,7 @@ package approvals
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -53,6 +54,11 @@ var (
 	labelItem      = phrase{"Part %d of %d", "%[2]d개 중 %[1]d번째"}
 	labelCode      = phrase{"Check code", "확인 번호"}
 	labelAudience  = phrase{"Valid at", "사용처"}
+	labelStanding  = phrase{"Coming back", "다시 쓰기"}
+
+	sayStanding = phrase{"The agent can come back and use this without asking you again, until %s",
+		"%s까지 다시 묻지 않고 계속 쓸 수 있어요"}
+	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // a layout of time.Format
 
 	sayPay           = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}
 	sayDocument      = phrase{"%[1]s “%[2]s”", "“%[2]s” %[1]s"}
@@ -100,6 +106,15 @@ func (w words) amount(m Money) string {
 		return "₩" + m.Decimal()
 	}
 	return m.Decimal() + " " + m.Currency
+}
+
+// date writes a moment to the minute, with the name of the zone that it is meant in.
+func (w words) date(at time.Time, zone string) string {
+	place, err := time.LoadLocation(zone)
+	if err != nil {
+		place, zone = time.UTC, "UTC"
+	}
+	return at.In(place).Format(w.say(sayDate)) + " (" + zone + ")"
 }
 
 // Phrase is a text of configuration in both languages, such as the meaning of a scope.

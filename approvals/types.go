@@ -20,7 +20,7 @@ func BuiltinTypes() Types {
 
 // paymentInitiation uses the member names of the example in RFC 9396 section 2. Money is a decimal string.
 var paymentInitiation = Type{
-	Name: "payment_initiation", Version: 1, Level: LevelSession,
+	Name: "payment_initiation", Version: 1, Level: LevelSession, Once: true,
 	members: members{
 		"type":                              required(text(64)),
 		"actions":                           optional(listOf(oneOf("initiate", "status", "cancel"))), // with initiate
@@ -92,7 +92,7 @@ const maxArguments = 64
 
 // toolCall asks to call one tool once, with exactly these arguments.
 var toolCall = Type{
-	Name: "tool_call", Version: 1, Level: LevelSession,
+	Name: "tool_call", Version: 1, Level: LevelSession, Once: true,
 	members: members{
 		"type":      required(text(64)),
 		"tool":      required(text(128)),

@@ -1,0 +1,65 @@
+package approvals_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"assent/approvals"
+)
+
+// TestStanding is REQ-248 and what goes with it: who may come back without asking, until when, and that the person reads
+// so before deciding.
+func TestStanding(t *testing.T) {
+	const read = `[{"type":"document_access","identifier":"doc-7","actions":["read"]}]`
+	const pay = `[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"1.00"},"creditorName":"Example Travel"}]`
+	const day = 24 * time.Hour
+	tests := []struct {
+		name    string
+		details string
+		asked   bool
+		terms   func(*approvals.Terms)
+		want    time.Duration // 0: no coming back
+	}{
+		{name: "not asked for", details: read},
+		{name: "asked for", details: read, asked: true, want: 30 * day},
+		{name: "scopes only", asked: true, want: 30 * day},
+		{name: "done once", details: pay, asked: true},
+		{name: "one of two done once", details: read[:len(read)-1] + "," + pay[1:], asked: true},
+		{name: "not in this house", details: read, asked: true, terms: func(t *approvals.Terms) { t.Standing = 0 }},
+		{name: "forgotten earlier", details: read, asked: true, terms: func(t *approvals.Terms) { t.History = day }, want: day},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOffice(t)
+			if tt.terms != nil {
+				tt.terms(&o.Terms)
+			}
+			agent, err := o.dir.Agent(t.Context(), "bot")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ann, err := o.dir.Person(t.Context(), "ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var details approvals.Details
+			if tt.details != "" {
+				if details, err = o.Renderer.Types.Parse([]byte(tt.details), everything); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, _, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"},
+				Details: details, Standing: tt.asked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.want == 0 != r.Until.IsZero() || tt.want > 0 && !r.Until.Equal(opening.Add(tt.want)) {
+				t.Errorf("until %s, want %s", r.Until, tt.want)
+			}
+			if said := strings.Contains(string(r.Disclosures[0].Canonical()), "come back"); said != (tt.want > 0) {
+				t.Errorf("the disclosure says so: %v", said)
+			}
+		})
+	}
+}
