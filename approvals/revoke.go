@@ -44,6 +44,42 @@ func (r *Request) Revoke(v Revocation, at time.Time) error {
 	return nil
 }
 
+// Renew makes record writes on condition that the agent may still come back on its approval, in one transaction: what is
+// issued through it never comes after a revocation. Otherwise it is [ErrWithdrawn], [ErrExpired] or [ErrNotEligible], and
+// nothing is written.
+func (d *Desk) Renew(ctx context.Context, id ID, also ...Write) (*Request, error) {
+	r, err := d.Request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	unchanged, err := d.eligible(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	at := d.now()
+	return d.update(ctx, "renew", id, func(r *Request) error {
+		if err := r.stands(at); err != nil {
+			return err
+		}
+		r.Also(unchanged...)
+		r.Also(also...)
+		return nil
+	})
+}
+
+// stands says why the agent may not come back now.
+func (r *Request) stands(at time.Time) error {
+	switch {
+	case r.State != Redeemed:
+		return r.State.refusal()
+	case !r.RevokedAt.IsZero():
+		return ErrWithdrawn
+	case !at.Before(r.Until):
+		return ErrExpired
+	}
+	return nil
+}
+
 // Revoke ends tokens of a redeemed request, with record writes that commit with it.
 func (d *Desk) Revoke(ctx context.Context, id ID, v Revocation, also ...Write) (*Request, error) {
 	at := d.now()

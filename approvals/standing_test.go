@@ -1,6 +1,7 @@
 package approvals_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,66 @@ func TestStanding(t *testing.T) {
 			}
 			if said := strings.Contains(string(r.Disclosures[0].Canonical()), "come back"); said != (tt.want > 0) {
 				t.Errorf("the disclosure says so: %v", said)
+			}
+		})
+	}
+}
+
+// TestRenew: writes go through while the approval stands, and not a moment longer.
+func TestRenew(t *testing.T) {
+	tests := []struct {
+		name string
+		act  func(o *office, r *approvals.Request)
+		want error
+	}{
+		{name: "stands", act: func(*office, *approvals.Request) {}},
+		{name: "its day", act: func(o *office, r *approvals.Request) { o.wait(r.Until.Sub(o.now())) }, want: approvals.ErrExpired},
+		{name: "revoked", act: func(o *office, r *approvals.Request) {
+			if _, err := o.Revoke(o.t.Context(), r.ID, approvals.Revocation{Why: approvals.RevokedByAgent}); err != nil {
+				o.t.Error(err)
+			}
+		}, want: approvals.ErrWithdrawn},
+		{name: "person disabled", act: func(o *office, _ *approvals.Request) {
+			p, err := o.dir.Person(o.t.Context(), "ann")
+			if err != nil {
+				o.t.Fatal(err)
+			}
+			next := *p
+			next.Disabled = true
+			o.save(&next)
+		}, want: approvals.ErrNotEligible},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOffice(t)
+			agent, err := o.dir.Agent(t.Context(), "bot")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ann, err := o.dir.Person(t.Context(), "ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, secret, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"}, Standing: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.Renew(t.Context(), r.ID); !errors.Is(err, approvals.ErrPending) {
+				t.Errorf("before the decision: %v", err)
+			}
+			if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); err != nil {
+				t.Fatal(err)
+			}
+			tt.act(o, r)
+			_, err = o.Renew(t.Context(), r.ID, approvals.PutNew("test", "renewed", []byte("{}"), time.Time{}))
+			if !errors.Is(err, tt.want) {
+				t.Errorf("Renew: %v, want %v", err, tt.want)
+			}
+			if _, err := o.store.Get(t.Context(), "test", "renewed"); (err == nil) != (tt.want == nil) {
+				t.Errorf("written: %v", err)
 			}
 		})
 	}

@@ -20,13 +20,14 @@ const Size = 32
 
 // Labels keep purposes apart: a value made under one label means nothing under another. Never reuse or rename one.
 const (
-	LabelHandle = "handle" // secrets of request handles
-	LabelClient = "client" // client secrets
-	LabelSeal   = "seal"   // sealed values
-	LabelCode   = "code"   // one-time codes
-	LabelCookie = "cookie" // session and browser cookies
-	LabelLink   = "link"   // short links: making them
-	LabelLookup = "lookup" // short links, idempotency keys: finding them
+	LabelHandle  = "handle"  // secrets of request handles
+	LabelClient  = "client"  // client secrets
+	LabelSeal    = "seal"    // sealed values
+	LabelCode    = "code"    // one-time codes
+	LabelCookie  = "cookie"  // session and browser cookies
+	LabelLink    = "link"    // short links: making them
+	LabelRefresh = "refresh" // refresh tokens
+	LabelLookup  = "lookup"  // short links, idempotency keys: finding them
 )
 
 // Root is the key from which everything else is derived. It is safe for concurrent use.
