@@ -17,6 +17,9 @@ import (
 // commonScopes need no registration.
 var commonScopes = []string{"openid", "profile", "email"}
 
+// offlineAccess asks for a refresh token (OpenID Connect Core section 11).
+const offlineAccess = "offline_access"
+
 // Limits of lists in parameters.
 const (
 	maxScopes    = 50
@@ -41,9 +44,9 @@ func validScope(text string) bool {
 	})
 }
 
-// askedScope is what may be granted of the scope parameter. offline_access is left out, which the answer shows, as long
-// as there are no refresh tokens; everything else that may not be had is refused, never dropped (REQ-088, 089). Clients
-// that want no ID token may leave openid out (pure).
+// askedScope is what may be granted of the scope parameter, but for offline_access, which [asking.readStanding] judges;
+// everything else that may not be had is refused, never dropped (REQ-088, 089). Clients that want no ID token may leave
+// openid out (pure).
 func askedScope(text string, agent *approvals.Agent, pure bool) ([]string, error) {
 	if !validScope(text) {
 		return nil, errScope
@@ -65,14 +68,25 @@ func askedScope(text string, agent *approvals.Agent, pure bool) ([]string, error
 var errScope = refuse("invalid_scope", "The scope is malformed.")
 
 func withoutOffline(tokens []string) []string {
-	return slices.DeleteFunc(tokens, func(s string) bool { return s == "offline_access" })
+	return slices.DeleteFunc(tokens, func(s string) bool { return s == offlineAccess })
 }
 
 // allowedScopes reports whether the agent may get all of these scopes.
 func allowedScopes(list []string, agent *approvals.Agent) bool {
 	return !slices.ContainsFunc(list, func(s string) bool {
-		return !slices.Contains(commonScopes, s) && !slices.Contains(agent.Scopes, s)
+		return s != offlineAccess && !slices.Contains(commonScopes, s) && !slices.Contains(agent.Scopes, s)
 	})
+}
+
+// readStanding adds offline_access for clients with the refresh token grant, where an approval of the details may stand.
+// Otherwise it is left out, which the answer shows (REQ-090, 248).
+func (a *asking) readStanding() error {
+	_, on := a.h.grants[GrantRefresh]
+	wanted := slices.Contains(scopeTokens(a.form.get("scope")), offlineAccess)
+	if wanted && on && a.client.mayUse(GrantRefresh) && a.h.Desk.MayStand(a.ask.Details) {
+		a.ask.Scope, a.ask.Standing = append(a.ask.Scope, offlineAccess), true
+	}
+	return nil
 }
 
 // audiencesOf lists what resource (RFC 8707) and audience (as published SDKs have it) name. One SDK writes the word

@@ -62,6 +62,7 @@ func (a *asking) read() error {
 		(*asking).readScope,    //
 		(*asking).readAudience, // resource
 		(*asking).readDetails,  // authorization_details
+		(*asking).readStanding, // offline_access
 		(*asking).readLife,     // requested_expiry
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message

@@ -42,6 +42,7 @@
 //	DPoP proofs and nonces                         dpop.go         RFC 9449 4, 8
 //	access tokens that are shown to us             presented.go    RFC 6750 2.1; RFC 9449 7
 //	access tokens that come back, and are good     accesstoken.go  RFC 9068 4
+//	refresh tokens                                 refresh.go      RFC 6749 6; RFC 9700 4.14
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2

@@ -83,6 +83,9 @@ func New(p Parts) (*Handler, error) {
 	h.grants = map[string]func(*call) ([]byte, error){
 		GrantCIBA: h.collect,
 	}
+	if p.Desk.Terms.Standing > 0 {
+		h.grants[GrantRefresh] = h.refresh
+	}
 	for _, acr := range p.ACRs {
 		h.reach = max(h.reach, approvals.LevelOf(acr))
 	}

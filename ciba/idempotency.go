@@ -97,10 +97,25 @@ func (o *once) find(ctx context.Context) ([]byte, error) {
 // stranger is the answer to the same call with another key, or without the one that the answer is bound to. An agent
 // that asks may have made a new key; tokens are for the key that they were made for.
 func (o *once) stranger() error {
-	if o.kind == kindRedeemed {
+	switch o.kind {
+	case kindRedeemed:
 		return errUsed
+	case kindRefreshed:
+		return errRefresh
 	}
 	return errKeyReused
+}
+
+// kept is find for a call that may be the first one with its key, or have none: then there is no answer.
+func (o *once) kept(ctx context.Context) ([]byte, error) {
+	if o == nil {
+		return nil, nil
+	}
+	answer, err := o.find(ctx)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return nil, nil
+	}
+	return answer, err
 }
 
 // readOnce looks for the acknowledgement of an earlier request with the same key (REQ-169).

@@ -1,6 +1,9 @@
 package ciba
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // inactive is all that is said about a token that is not good, or none of the caller's business: unknown, foreign,
 // expired and revoked are the same bytes (RFC 7662 section 2.2, REQ-249).
@@ -15,6 +18,9 @@ func (h *Handler) introspect(c *call) ([]byte, error) {
 	text := c.form.get("token")
 	if text == "" {
 		return nil, errTokenMissing
+	}
+	if isRefresh(text) {
+		return h.introspectRefresh(c, text)
 	}
 	t := h.issuer.read(text, c.at)
 	if t == nil || !c.mayIntrospect(t) {
@@ -38,4 +44,36 @@ func (c *caller) mayIntrospect(t *accessToken) bool {
 func (t *accessToken) active() []byte {
 	head := []byte(`{"active":true,"token_type":"` + t.Confirm.tokenType() + `",`)
 	return append(head, bytes.TrimPrefix(t.payload, []byte("{"))...)
+}
+
+// refreshAnswer is what a client hears about its own refresh token.
+type refreshAnswer struct {
+	Active   bool          `json:"active"`
+	Issuer   string        `json:"iss"`
+	Subject  string        `json:"sub"`
+	ClientID string        `json:"client_id"`
+	Scope    string        `json:"scope,omitempty"`
+	Expires  int64         `json:"exp"`
+	Txn      string        `json:"txn"`
+	Details  details       `json:"authorization_details,omitempty"`
+	Confirm  *confirmation `json:"cnf,omitempty"`
+}
+
+// introspectRefresh speaks of refresh tokens to their own client only.
+func (h *Handler) introspectRefresh(c *call, text string) ([]byte, error) {
+	t, err := h.readRefresh(c, text)
+	if t == nil || err != nil || t.spent() {
+		return inactive, err
+	}
+	r, err := h.grantOf(c, t.request)
+	if r == nil || err != nil || r.Agent != c.agent.ID {
+		return inactive, err
+	}
+	c.id = r.ID
+	answer := refreshAnswer{Active: true, Issuer: h.Issuer, Subject: string(r.Subject), ClientID: string(r.Agent),
+		Scope: strings.Join(r.Scope, " "), Expires: r.Until.Unix(), Txn: string(r.ID), Details: rawDetails(r.Granted)}
+	if t.JKT != "" {
+		answer.Confirm = &confirmation{JKT: t.JKT}
+	}
+	return literal(answer)
 }

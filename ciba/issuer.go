@@ -31,6 +31,8 @@ type grant struct {
 	audience []string
 	details  approvals.Details
 	cnf      *confirmation
+	refresh  string            // the refresh token that goes with it, if any
+	also     []approvals.Write // what is kept about that token
 }
 
 // confirmation is the cnf claim of RFC 7800: whoever shows the token must hold this key. A nil one is a bearer token.
@@ -123,6 +125,7 @@ type tokenResponse struct {
 	ExpiresIn   int     `json:"expires_in"`
 	Scope       string  `json:"scope"`
 	IDToken     string  `json:"id_token,omitempty"`
+	Refresh     string  `json:"refresh_token,omitempty"`
 	Details     details `json:"authorization_details,omitempty"`
 }
 
@@ -138,8 +141,9 @@ func (i *issuer) respond(r *approvals.Request, g grant, at time.Time) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("access token of %s: %w", r.ID, err)
 	}
-	out := tokenResponse{AccessToken: access, TokenType: g.cnf.tokenType(), ExpiresIn: int(tokenLife / time.Second),
-		Scope: strings.Join(g.scope, " "), Details: rawDetails(g.details)}
+	out := tokenResponse{AccessToken: access, TokenType: g.cnf.tokenType(),
+		ExpiresIn: int(common.Expires - common.Issued), Scope: strings.Join(g.scope, " "),
+		Refresh: g.refresh, Details: rawDetails(g.details)}
 	if slices.Contains(g.scope, "openid") {
 		claims := idClaims{about: common, Audience: string(r.Agent), AtHash: atHash(access)}
 		if out.IDToken, err = sign(key.idToken, claims); err != nil {
@@ -150,12 +154,21 @@ func (i *issuer) respond(r *approvals.Request, g grant, at time.Time) ([]byte, e
 }
 
 func (i *issuer) about(r *approvals.Request, d *approvals.Decision, at time.Time) about {
-	a := about{Issuer: i.name, Subject: string(r.Subject), Issued: at.Unix(), Expires: at.Add(tokenLife).Unix(),
+	a := about{Issuer: i.name, Subject: string(r.Subject), Issued: at.Unix(), Expires: endOf(r, at).Unix(),
 		ACR: d.Level.ACR(), AMR: d.AMR}
 	if !d.AuthTime.IsZero() {
 		a.AuthTime = d.AuthTime.Unix()
 	}
 	return a
+}
+
+// endOf is when a token ends that is issued now: nothing outlives the day until which the agent may come back.
+func endOf(r *approvals.Request, at time.Time) time.Time {
+	end := at.Add(tokenLife)
+	if !r.Until.IsZero() && r.Until.Before(end) {
+		return r.Until
+	}
+	return end
 }
 
 func (i *issuer) accessToken(key *signingKey, common about, r *approvals.Request, d *approvals.Decision,

@@ -75,7 +75,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		Aliases:          h.aliases(),
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      []string{string(jose.ES256)},
-		Scopes:           commonScopes,
+		Scopes:           h.scopes(),
 		Claims:           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
 		ACRs:             h.ACRs,
 		DetailTypes:      h.Desk.Renderer.Types.Names(),
@@ -100,6 +100,14 @@ func (h *Handler) aliases() map[string]string {
 	return map[string]string{"backchannel_authentication_endpoint": root + "/bc-authorize", "token_endpoint": root + "/token",
 		"introspection_endpoint": root + "/introspect", "revocation_endpoint": root + "/revoke",
 		"assent_status_endpoint": root + "/requests/status", "assent_cancel_endpoint": root + "/requests/cancel"}
+}
+
+// scopes lists what every client may ask for; offline_access only where there are refresh tokens.
+func (h *Handler) scopes() []string {
+	if _, on := h.grants[GrantRefresh]; on {
+		return append(slices.Clone(commonScopes), offlineAccess)
+	}
+	return commonScopes
 }
 
 // discoveryPaths puts the well-known segment behind the issuer's path as OpenID Connect Discovery wants it, and before

@@ -32,7 +32,7 @@ func TestDiscovery(t *testing.T) {
 		"issuer":                              testIssuer,                   // REQ-002
 		"backchannel_authentication_endpoint": testIssuer + "/bc-authorize", // REQ-003
 		"backchannel_token_delivery_modes_supported":                      list("poll", "ping"),                                                 // REQ-004
-		"grant_types_supported":                                           list(GrantCIBA),                                                      // REQ-005
+		"grant_types_supported":                                           list("refresh_token", GrantCIBA),                                     // REQ-005
 		"backchannel_user_code_parameter_supported":                       true,                                                                 // REQ-007
 		"token_endpoint_auth_methods_supported":                           list("client_secret_basic", "client_secret_post", "private_key_jwt"), // REQ-008
 		"backchannel_authentication_request_signing_alg_values_supported": list("PS256", "ES256", "EdDSA"),                                      // REQ-006
@@ -53,7 +53,7 @@ func TestDiscovery(t *testing.T) {
 		"assent_status_endpoint":                testIssuer + "/requests/status",
 		"assent_cancel_endpoint":                testIssuer + "/requests/cancel",
 		"subject_types_supported":               list("public"),
-		"scopes_supported":                      list("openid", "profile", "email"),
+		"scopes_supported":                      list("openid", "profile", "email", "offline_access"),
 		"claims_supported":                      list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
 		"claims_parameter_supported":            false,
 		"request_parameter_supported":           false,

@@ -44,12 +44,15 @@ func (h *Handler) narrow(form *params, r *approvals.Request) (g grant, err error
 	return g, err
 }
 
-// narrowScope leaves offline_access out, as [askedScope] does.
+// narrowScope leaves offline_access out if it was not granted, as the request did.
 func narrowScope(text string, granted []string) ([]string, error) {
 	if text == "" {
 		return granted, nil
 	}
-	wanted := withoutOffline(scopeTokens(text))
+	wanted := scopeTokens(text)
+	if !slices.Contains(granted, offlineAccess) {
+		wanted = withoutOffline(wanted)
+	}
 	if !validScope(text) || len(wanted) == 0 {
 		return nil, errScope
 	}

@@ -27,6 +27,9 @@ var (
 )
 
 func (h *Handler) revokeToken(c *call, text string) error {
+	if isRefresh(text) {
+		return h.revokeRefresh(c, text)
+	}
 	t := h.issuer.read(text, c.at)
 	switch {
 	case t == nil && h.isIDToken(text):
@@ -38,6 +41,26 @@ func (h *Handler) revokeToken(c *call, text string) error {
 	}
 	c.id = t.request()
 	return h.endOne(c, t, approvals.RevokedByAgent)
+}
+
+// revokeRefresh ends everything that was issued with a refresh token, also when it has been exchanged (RFC 7009 section
+// 2.1).
+func (h *Handler) revokeRefresh(c *call, text string) error {
+	t, err := h.readRefresh(c, text)
+	if t == nil || err != nil {
+		return err
+	}
+	r, err := h.Desk.Request(c.r.Context(), t.request)
+	switch {
+	case errors.Is(err, approvals.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case r.Agent != c.agent.ID:
+		return errForeign
+	}
+	c.id = r.ID
+	return h.endAll(c, r.ID, approvals.RevokedByAgent)
 }
 
 // isIDToken tells what we have signed and do not revoke.
@@ -56,7 +79,8 @@ func (h *Handler) endOne(c *call, t *accessToken, why string) error {
 
 // endAll revokes everything that was issued for a request, and everything that could be.
 func (h *Handler) endAll(c *call, id approvals.ID, why string) error {
-	_, err := h.Desk.Revoke(c.r.Context(), id, approvals.Revocation{By: c.actor(), Why: why})
+	_, err := h.Desk.Revoke(c.r.Context(), id, approvals.Revocation{By: c.actor(), Why: why},
+		approvals.Delete(kindRefresh, string(id), approvals.AnyRevision))
 	return revoked(err)
 }
 

@@ -104,6 +104,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 		return nil, err
 	}
 	granted.cnf = c.cnf
+	h.beginRefresh(c, r, &granted)
 	o, err := h.onceOf(c, kindRedeemed)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if o != nil {
 		return h.redeemOnce(c, r, granted, o)
 	}
-	spent, err := h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, told(r)...)
+	spent, err := h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, append(told(r), granted.also...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +134,9 @@ func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *on
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret,
-		append(told(r), o.put(body, at.Add(redeemedLifetime)))...)
+	also := append(told(r), o.put(body, at.Add(redeemedLifetime)))
+	also = append(also, granted.also...)
+	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, also...)
 	if errors.Is(err, approvals.ErrRedeemed) || errors.Is(err, approvals.ErrConflict) {
 		return h.again(c, r)
 	}
