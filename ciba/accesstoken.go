@@ -39,8 +39,9 @@ func (i *issuer) read(text string, now time.Time) *accessToken {
 	return t
 }
 
-func (t *accessToken) request() approvals.ID { return approvals.ID(t.Txn) }
-func (t *accessToken) expires() time.Time    { return time.Unix(t.Expires, 0) }
+func (t *accessToken) request() approvals.ID      { return approvals.ID(t.Txn) }
+func (t *accessToken) expires() time.Time         { return time.Unix(t.Expires, 0) }
+func (t *accessToken) person() approvals.PersonID { return approvals.PersonID(t.Subject) }
 
 // isFor reports whether the token names one of these audiences.
 func (t *accessToken) isFor(audiences []string) bool {

@@ -6,6 +6,7 @@
 //	POST /token, /oauth/token                      token.go        CIBA 10, 11; RFC 6749 5
 //	POST /introspect                               introspect.go   RFC 7662; RFC 9396 9.2
 //	POST /revoke                                   revoke.go       RFC 7009
+//	GET, POST /userinfo                            userinfo.go     OpenID Connect Core 5.3
 //	POST /requests/status, /requests/cancel        status.go       ours
 //	GET /.well-known/openid-configuration          metadata.go     OpenID Connect Discovery 4
 //	GET /.well-known/oauth-authorization-server    metadata.go     RFC 8414 3

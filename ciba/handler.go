@@ -98,6 +98,7 @@ func New(p Parts) (*Handler, error) {
 	h.handle(base+"/oauth/token", h.post("token", h.token))
 	h.handle(base+"/introspect", h.post("introspect", h.introspect))
 	h.handle(base+"/revoke", h.post("revoke", h.revoke))
+	h.handle(base+userinfoPath, h.reply("userinfo", h.userinfo))
 	h.handle(base+"/requests/status", h.post("status", h.status))
 	h.handle(base+"/requests/cancel", h.post("cancel", h.cancel))
 	h.handle(base+"/.well-known/jwks.json", public(h.jwks))
@@ -150,11 +151,16 @@ type call struct {
 	decoy  *approvals.Record // what stands in for the request; nil: it is a real one
 }
 
-// post serves an endpoint of the back channel: one answer in JSON that nobody may store, and one log line.
+// post serves an endpoint of the back channel.
 func (h *Handler) post(name string, do func(*call) ([]byte, error)) http.HandlerFunc {
+	return h.reply(name, func(c *call) ([]byte, error) { return h.answer(c, do) })
+}
+
+// reply gives one answer in JSON that nobody may store, and writes one log line.
+func (h *Handler) reply(name string, do func(*call) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{w: w, r: r, at: h.Now()}
-		body, err := h.answer(c, do)
+		body, err := do(c)
 		header := w.Header()
 		header["Content-Type"] = jsonType
 		header["Cache-Control"] = noStore

@@ -22,6 +22,7 @@ type discovery struct {
 	Token               string   `json:"token_endpoint"`
 	Introspection       string   `json:"introspection_endpoint"`
 	Revocation          string   `json:"revocation_endpoint"`
+	UserInfo            string   `json:"userinfo_endpoint"`
 	JWKS                string   `json:"jwks_uri"`
 	Status              string   `json:"assent_status_endpoint"` // ours: no standard names these
 	Cancel              string   `json:"assent_cancel_endpoint"`
@@ -60,6 +61,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		Token:            root + "/token",
 		Introspection:    root + "/introspect",
 		Revocation:       root + "/revoke",
+		UserInfo:         root + userinfoPath,
 		JWKS:             root + "/.well-known/jwks.json",
 		Status:           root + "/requests/status",
 		Cancel:           root + "/requests/cancel",
@@ -76,7 +78,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      []string{string(jose.ES256)},
 		Scopes:           h.scopes(),
-		Claims:           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"},
+		Claims:           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash", "name", "email"},
 		ACRs:             h.ACRs,
 		DetailTypes:      h.Desk.Renderer.Types.Names(),
 
@@ -99,6 +101,7 @@ func (h *Handler) aliases() map[string]string {
 	root := strings.TrimSuffix(h.MTLS.URL, "/")
 	return map[string]string{"backchannel_authentication_endpoint": root + "/bc-authorize", "token_endpoint": root + "/token",
 		"introspection_endpoint": root + "/introspect", "revocation_endpoint": root + "/revoke",
+		"userinfo_endpoint":      root + userinfoPath,
 		"assent_status_endpoint": root + "/requests/status", "assent_cancel_endpoint": root + "/requests/cancel"}
 }
 

@@ -45,19 +45,20 @@ func TestDiscovery(t *testing.T) {
 		"revocation_endpoint":                                             testIssuer + "/revoke", // REQ-015
 		"revocation_endpoint_auth_methods_supported":                      list("client_secret_basic", "client_secret_post", "private_key_jwt"),
 		"revocation_endpoint_auth_signing_alg_values_supported":           list("PS256", "ES256", "EdDSA"),
-		"jwks_uri":                              testIssuer + "/.well-known/jwks.json", // REQ-012
-		"id_token_signing_alg_values_supported": list("ES256"),                         // REQ-013
-		"response_types_supported":              list(),                                // REQ-014
-		"acr_values_supported":                  list("urn:assent:acr:session"),        // REQ-016
-		"token_endpoint":                        testIssuer + "/token",
-		"assent_status_endpoint":                testIssuer + "/requests/status",
-		"assent_cancel_endpoint":                testIssuer + "/requests/cancel",
-		"subject_types_supported":               list("public"),
-		"scopes_supported":                      list("openid", "profile", "email", "offline_access"),
-		"claims_supported":                      list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash"),
-		"claims_parameter_supported":            false,
-		"request_parameter_supported":           false,
-		"request_uri_parameter_supported":       false,
+		"userinfo_endpoint":                                               testIssuer + "/userinfo",
+		"jwks_uri":                                                        testIssuer + "/.well-known/jwks.json", // REQ-012
+		"id_token_signing_alg_values_supported":                           list("ES256"),                         // REQ-013
+		"response_types_supported":                                        list(),                                // REQ-014
+		"acr_values_supported":                                            list("urn:assent:acr:session"),        // REQ-016
+		"token_endpoint":                                                  testIssuer + "/token",
+		"assent_status_endpoint":                                          testIssuer + "/requests/status",
+		"assent_cancel_endpoint":                                          testIssuer + "/requests/cancel",
+		"subject_types_supported":                                         list("public"),
+		"scopes_supported":                                                list("openid", "profile", "email", "offline_access"),
+		"claims_supported":                                                list("iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "at_hash", "name", "email"),
+		"claims_parameter_supported":                                      false,
+		"request_parameter_supported":                                     false,
+		"request_uri_parameter_supported":                                 false,
 	}
 	if diff := cmp.Diff(want, a.json); diff != "" { // what is not listed here must not be advertised
 		t.Errorf("document (-want +got):\n%s", diff)

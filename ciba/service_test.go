@@ -208,7 +208,7 @@ func (s *service) do(r *http.Request) answer {
 	s.ServeHTTP(w, r)
 	a := answer{status: w.Code, header: w.Header(), raw: w.Body.String()}
 	_ = json.Unmarshal(w.Body.Bytes(), &a.json)
-	if r.Method == http.MethodPost && !strings.Contains(r.URL.Path, "well-known") {
+	if r.Method == http.MethodPost && !strings.Contains(r.URL.Path, "well-known") && r.URL.Path != userinfoPath {
 		s.check(a)
 	}
 	return a
