@@ -12,6 +12,7 @@ const KindRevoked = "revoked"
 // Why tokens were revoked; a closed set.
 const (
 	RevokedByAgent    = "agent"        // the agent has no more use for them
+	RevokedByPerson   = "person"       // the person does not want the agent to come back
 	RevokedReuse      = "reuse"        // a handle or a refresh token that was spent came again
 	RevokedUse        = "used"         // its resource server has done the one thing that it was good for
 	RevokedIneligible = "not_eligible" // person or agent may no longer
