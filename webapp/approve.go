@@ -101,14 +101,18 @@ func (h *Handler) deny(v *visit) (answer, error) {
 	return h.decided(v, r, values, err)
 }
 
-// withdraw takes an approval back, as long as the agent has not collected it.
+// withdraw takes an approval back, as long as the agent has not collected it, or can come back on it.
 func (h *Handler) withdraw(v *visit) (answer, error) {
 	r, values, err := h.acted(v)
 	if err != nil {
 		return answer{}, err
 	}
 	by := approvals.Actor{Kind: "person", ID: string(v.who.Person)}
-	_, err = h.Desk.Cancel(v.Context(), r.ID, by, approvals.WithdrawnByPerson)
+	if r.State == approvals.Redeemed && !r.Until.IsZero() {
+		_, err = h.Desk.Revoke(v.Context(), r.ID, approvals.Revocation{By: by, Why: approvals.RevokedByPerson})
+	} else {
+		_, err = h.Desk.Cancel(v.Context(), r.ID, by, approvals.WithdrawnByPerson)
+	}
 	return h.decided(v, r, values, err)
 }
 

@@ -304,6 +304,53 @@ func TestWithdrawAfterRedemption(t *testing.T) {
 	}
 }
 
+// TestStanding: an approval on which the agent can come back says so before and after, and can be stopped at any time.
+func TestStanding(t *testing.T) {
+	w := newWorld(t, false)
+	agent, _ := w.people.Agent(t.Context(), "travel-bot")
+	ann, _ := w.people.Person(t.Context(), "ann")
+	r, secret, err := w.desk.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid", "offline_access"},
+		Standing: true})
+	check(t, err)
+	b, p := w.openPage(r)
+	p.want(http.StatusOK, "come back and use this without asking you again, until ")
+	const until = "Travel Bot may come back without asking until"
+	approved := b.follow(b.press(p, "/approve")).want(http.StatusOK, until, "until the agent collects it").lacks("once")
+	_, err = w.desk.Redeem(t.Context(), agent.ID, r.ID, secret)
+	check(t, err)
+	late := b.get("/requests/"+string(r.ID)).want(http.StatusOK, until, "You can take it back at any time.")
+	if !late.hasForm("/withdraw") || !approved.hasForm("/withdraw") {
+		t.Fatal("taking it back is not offered")
+	}
+	for range 2 {
+		stopped := b.follow(b.press(late, "/withdraw")).want(http.StatusOK, "Stopped. Travel Bot may not come back.")
+		if stopped.hasForm("/withdraw") {
+			t.Error("taking it back is still offered")
+		}
+	}
+	if got := w.read(r); got.State != approvals.Redeemed || got.RevokedAt.IsZero() || got.Events != 4 {
+		t.Errorf("state %s, revoked at %s, %d records", got.State, got.RevokedAt, got.Events)
+	}
+}
+
+func TestStandingIsOver(t *testing.T) {
+	w := newWorld(t, false)
+	agent, _ := w.people.Agent(t.Context(), "travel-bot")
+	ann, _ := w.people.Person(t.Context(), "ann")
+	w.desk.Terms.Standing = time.Hour
+	r, secret, err := w.desk.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Standing: true})
+	check(t, err)
+	b, p := w.openPage(r)
+	b.press(p, "/approve")
+	_, err = w.desk.Redeem(t.Context(), agent.ID, r.ID, secret)
+	check(t, err)
+	w.advance(time.Hour)
+	over := b.get("/requests/"+string(r.ID)).want(http.StatusOK, "Travel Bot could come back until")
+	if over.hasForm("/withdraw") {
+		t.Error("taking it back is offered")
+	}
+}
+
 func TestAnswerLostAfterCommit(t *testing.T) {
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)

@@ -161,8 +161,10 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	case approvals.Approved:
 		view.Text, view.Args, view.Next, view.Tone = "result.approved", []any{at, view.Agent}, "next.approved", "ok"
 		view.Undo = true
+		view.standing(v, r, at, now)
 	case approvals.Redeemed:
 		view.Text, view.Args, view.Next, view.Tone = "result.approved", []any{at, view.Agent}, "next.redeemed", "ok"
+		view.standing(v, r, at, now)
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
 	case approvals.Expired:
@@ -181,6 +183,23 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	decidedHere := last.AuthTime.Equal(v.who.AuthTime) && last.Device == device(v.UserAgent())
 	if view.Tone != "quiet" && !decidedHere {
 		view.elsewhere(v, last, at)
+	}
+}
+
+// standing changes the sentences when the agent can come back: it is not once, and the person can stop it.
+func (view *requestView) standing(v *visit, r *approvals.Request, at string, now time.Time) {
+	until := moment(r.Until, now, r.Zone, v.lang)
+	switch {
+	case r.Until.IsZero():
+	case !r.RevokedAt.IsZero():
+		view.Text, view.Args, view.Next, view.Tone = "result.stopped", []any{view.Agent}, "next.ended", "quiet"
+	case !now.Before(r.Until):
+		view.Text, view.Args, view.Next, view.Tone = "result.stood", []any{view.Agent, until}, "next.ended", "quiet"
+	default:
+		view.Text, view.Args = "result.standing", []any{at, view.Agent, until}
+		if r.State == approvals.Redeemed {
+			view.Next, view.Undo = "next.standing", true
+		}
 	}
 }
 
