@@ -74,6 +74,7 @@ type Config struct {
 	HistoryDays int     `default:"400" env:"ASSENT_HISTORY_DAYS" toml:"history-days" placeholder:"DAYS" help:"How long facts and decisions stay after the end."`
 
 	NoExpiryPing bool `env:"ASSENT_NO_EXPIRY_PING" toml:"no-expiry-ping" help:"Do not ping agents when a request expires; they know the time."`
+	StandingDays int `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
@@ -139,6 +140,9 @@ func (c *cli) loadTOML(r io.Reader) (kong.Resolver, error) {
 // maxHistoryDays is a hundred years.
 const maxHistoryDays = 36_500
 
+// maxStandingDays is a year: who has not been asked for that long should be.
+const maxStandingDays = 365
+
 // check refuses settings that cannot work together.
 func (c *Config) check() error {
 	if c.Fixtures != "" && !c.Dev {
@@ -178,6 +182,9 @@ func (c *Config) check() error {
 	}
 	if c.HistoryDays < 1 || c.HistoryDays > maxHistoryDays {
 		return fmt.Errorf("--history-days must be 1 to %d", maxHistoryDays)
+	}
+	if c.StandingDays < 0 || c.StandingDays > maxStandingDays {
+		return fmt.Errorf("--standing-days must be 0 to %d", maxStandingDays)
 	}
 	later := *c // serve completes the URLs once it knows its port
 	if err := later.completeURLs(); err != nil {

@@ -40,6 +40,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"life too long", []string{"--issuer", "https://a.example", "--max-expiry", "604801"}, "--default-expiry must be"},
 		{"no history", []string{"--issuer", "https://a.example", "--history-days", "0"}, "--history-days must be 1 to"},
 		{"endless history", []string{"--issuer", "https://a.example", "--history-days", "110000"}, "--history-days must be 1 to"},
+		{"endless standing", []string{"--issuer", "https://a.example", "--standing-days", "366"}, "--standing-days must be 0 to 365"},
 		{"plain HTTP without a terminator", []string{"--issuer", "https://a.example"}, "give --tls-cert, or --trusted-proxy"},
 		{"pages with a path", []string{"--issuer", "https://a.example", "--pages-url", "https://a.example/x"}, "--pages-url must be an https origin"},
 		{"unknown flag", []string{"--isuer", "https://a.example"}, "unknown flag"},

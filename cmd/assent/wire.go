@@ -135,6 +135,7 @@ func (s *service) openDesk(context.Context) error {
 	s.desk.Renderer.Scopes = s.cfg.scopes()
 	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
+	s.desk.Terms.Standing = time.Duration(s.cfg.StandingDays) * 24 * time.Hour
 	if s.cfg.Dev {
 		s.desk.Ceiling = approvals.LevelLink
 		simulated, err := newPhone(filepath.Join(s.cfg.Data, outboxFile), s.clock.Now)
