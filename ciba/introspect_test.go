@@ -53,6 +53,7 @@ func (s *service) active(t testing.TB, token string, pairs ...string) bool {
 
 // TestIntrospect is REQ-232, 246 and 249: what the token says, no more and no less.
 func TestIntrospect(t *testing.T) {
+	row(t, "REQ-232", "REQ-249")
 	s := newService(t)
 	must(t, s.saveAgent(bankClient))
 	tokens, _ := s.redeemed(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
@@ -76,6 +77,7 @@ func TestIntrospect(t *testing.T) {
 
 // TestInactive is REQ-249: whatever is wrong, and whoever asks, the answer is the same bytes.
 func TestInactive(t *testing.T) {
+	row(t, "REQ-249", "REQ-285")
 	type world struct {
 		*service
 		tokens answer
@@ -173,6 +175,7 @@ func TestIntrospectNotYetRedeemed(t *testing.T) {
 
 // TestIntrospectFaults: the caller is authenticated first, and a token is required (RFC 7662 section 2.1).
 func TestIntrospectFaults(t *testing.T) {
+	row(t, "REQ-047", "REQ-249")
 	s := newService(t)
 	for _, path := range []string{"/introspect", "/revoke"} {
 		tests := []struct {

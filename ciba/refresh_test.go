@@ -55,6 +55,7 @@ func rt(token string, pairs ...string) form {
 // TestOfflineAccess is REQ-090, 231 and 248 with design's row: a refresh token is for clients with the grant, for what is
 // not done once, and only if the person read that the agent can come back.
 func TestOfflineAccess(t *testing.T) {
+	row(t, "REQ-090", "REQ-231", "REQ-248")
 	const scope = "openid offline_access"
 	tests := []struct {
 		name    string
@@ -165,6 +166,7 @@ func TestRefresh(t *testing.T) {
 // TestRefreshNarrows is REQ-204 and 248 with RFC 8707 section 2.2: less than was approved may be had, never more, and a
 // refusal spends nothing. What one exchange left out, the next may have.
 func TestRefreshNarrows(t *testing.T) {
+	row(t, "REQ-204", "REQ-248")
 	s := stays(t)
 	tokens, _ := s.standing(t)
 	token := tokens.text("refresh_token")
@@ -218,6 +220,7 @@ func TestRefreshNarrows(t *testing.T) {
 
 // TestRefreshRefused is REQ-247: what is not this client's good refresh token is one answer and leaves nothing.
 func TestRefreshRefused(t *testing.T) {
+	row(t, "REQ-247")
 	s := stays(t)
 	tokens, handle := s.standing(t)
 	token := tokens.text("refresh_token")
@@ -364,6 +367,7 @@ func TestAccessTokenEndsWithTheApproval(t *testing.T) {
 // TestRefreshReuse: an exchanged token that comes again is refused; unless its answer may just have been lost, everything
 // that was issued ends (RFC 9700 section 4.14.2).
 func TestRefreshReuse(t *testing.T) {
+	row(t, "REQ-247")
 	tests := []struct {
 		name  string
 		act   func(t *testing.T, s *service, tokens []string) answer
@@ -537,6 +541,7 @@ func TestRefreshAgainstRevocation(t *testing.T) {
 
 // TestRevokeRefreshToken is REQ-251: with a refresh token everything ends that was issued, also when it was exchanged.
 func TestRevokeRefreshToken(t *testing.T) {
+	row(t, "REQ-251")
 	for _, exchanged := range []bool{false, true} {
 		s := stays(t)
 		tokens, handle := s.standing(t)
@@ -570,6 +575,7 @@ func TestRevokeRefreshToken(t *testing.T) {
 
 // TestIntrospectRefreshToken is REQ-249 for refresh tokens: their client hears what they are good for, nobody else does.
 func TestIntrospectRefreshToken(t *testing.T) {
+	row(t, "REQ-249")
 	s := stays(t)
 	must(t, s.saveAgent(bankClient))
 	tokens, handle := s.standing(t)
@@ -596,6 +602,7 @@ func TestIntrospectRefreshToken(t *testing.T) {
 
 // TestRefreshBound: a family that began with a DPoP key goes on with that key only (REQ-247).
 func TestRefreshBound(t *testing.T) {
+	row(t, "REQ-247")
 	s := stays(t)
 	handle := s.ask(t, "client_id", "stay", "scope", "openid offline_access")
 	s.approve(t, handle)
@@ -651,6 +658,7 @@ func TestRefreshAfterRestart(t *testing.T) {
 
 // TestStoreHoldsNoRefreshToken is REQ-278 for refresh tokens: who has the store and not the root key has none.
 func TestStoreHoldsNoRefreshToken(t *testing.T) {
+	row(t, "REQ-278")
 	s := stays(t)
 	tokens, _ := s.standing(t)
 	secret := tokens.text("refresh_token")[strings.LastIndex(tokens.text("refresh_token"), ".")+1:]

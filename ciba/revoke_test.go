@@ -9,6 +9,7 @@ import (
 
 // TestRevoke is REQ-251 and 252: owners take back what is theirs, as often as they like, and nothing else.
 func TestRevoke(t *testing.T) {
+	row(t, "REQ-251", "REQ-252", "REQ-287")
 	s := newService(t)
 	tokens, handle := s.redeemed(t)
 	access := tokens.text("access_token")
