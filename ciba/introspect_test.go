@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +59,7 @@ func TestIntrospect(t *testing.T) {
 	must(t, s.saveAgent(bankClient))
 	tokens, _ := s.redeemed(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
 	_, claims := s.verify(t, tokens.text("access_token"))
-	claims["active"], claims["token_type"] = true, "Bearer"
+	claims["active"], claims["token_type"], claims["single_use"] = true, "Bearer", true
 	for name, who := range map[string][]string{"its client": nil, "its resource server": asBank} {
 		a := s.post("/introspect", inquiry(tokens.text("access_token"), who...))
 		if diff := cmp.Diff(claims, a.json); diff != "" || a.status != 200 {
@@ -170,6 +171,56 @@ func TestIntrospectNotYetRedeemed(t *testing.T) {
 	must(t, json.Unmarshal(body, &early))
 	if s.active(t, early["access_token"].(string)) {
 		t.Error("active before its redemption")
+	}
+}
+
+// TestConsume is REQ-241: what may be done once is done by the one resource server that hears so.
+func TestConsume(t *testing.T) {
+	row(t, "REQ-241")
+	s := newService(t)
+	must(t, s.saveAgent(bankClient))
+	tokens, handle := s.redeemed(t, "authorization_details", payment, "resource", "https://bank.example")
+	token := tokens.text("access_token")
+	for name, body := range map[string]form{
+		"its client":    inquiry(token, "consume", "true"),
+		"another value": inquiry(token, asBank...).with("consume", "yes"),
+	} {
+		if a := s.post("/introspect", body); a.status != 400 || a.code() != "invalid_request" {
+			t.Errorf("%s: %d %s", name, a.status, a.raw)
+		}
+	}
+	if !s.active(t, token, asBank...) || !s.active(t, token, asBank...) {
+		t.Error("looking has used it up")
+	}
+	answers := make(chan answer, 20)
+	var group sync.WaitGroup
+	for range cap(answers) {
+		group.Go(func() { answers <- s.post("/introspect", inquiry(token, asBank...).with("consume", "true")) })
+	}
+	group.Wait()
+	close(answers)
+	active := 0
+	for a := range answers {
+		if a.json["active"] == true && a.json["single_use"] == true {
+			active++
+		} else if a.raw != notActive {
+			t.Errorf("%d %s", a.status, a.raw)
+		}
+	}
+	if active != 1 || s.active(t, token, asBank...) || s.active(t, token) {
+		t.Errorf("%d of them heard that it is active", active)
+	}
+	s.trail(t, handle, "pending", "approved", "redeemed", "revoked")
+}
+
+// TestSingleUse: only what is done once is marked so.
+func TestSingleUse(t *testing.T) {
+	s := newService(t)
+	for details, want := range map[string]any{payment: true, "[" + docRead + "]": nil, "": nil} {
+		tokens, _ := s.redeemed(t, "authorization_details", details, "resource", "https://bank.example")
+		if a := s.post("/introspect", inquiry(tokens.text("access_token"))); a.json["single_use"] != want {
+			t.Errorf("%s: %s", details, a.raw)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func (h *Handler) revokeToken(c *call, text string) error {
 		return errForeign
 	}
 	c.id = t.request()
-	return h.endOne(c, t, approvals.RevokedByAgent)
+	return revoked(h.endToken(c, t, approvals.RevokedByAgent))
 }
 
 // revokeRefresh ends everything that was issued with a refresh token, also when it has been exchanged (RFC 7009 section
@@ -69,12 +69,12 @@ func (h *Handler) isIDToken(text string) bool {
 	return err == nil && s.typ == "jwt" && h.Keyring.signed(s)
 }
 
-// endOne revokes one access token. That it has been is no fault.
-func (h *Handler) endOne(c *call, t *accessToken, why string) error {
+// endToken revokes one access token, once; see [revoked].
+func (h *Handler) endToken(c *call, t *accessToken, why string) error {
 	_, err := h.Desk.Revoke(c.r.Context(), t.request(),
 		approvals.Revocation{By: c.actor(), Why: why, Token: t.ID, Until: t.expires()},
 		approvals.PutNew(kindRevoked, t.ID, []byte(`{"v":1}`), t.expires()))
-	return revoked(err)
+	return err
 }
 
 // endAll revokes everything that was issued for a request, and everything that could be.
