@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/big"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,15 +207,16 @@ func (k *Keyring) signed(s *signed) bool {
 	return s.by(found[:min(len(found), maxKeyTries)])
 }
 
-// signedLately reports whether a key that is still published made the signature. A token of a retired one has expired.
-func (k *Keyring) signedLately(s *signed) bool {
+// accessPayload returns what a key that is still published has signed as an access token, or nil. A token of a retired
+// key has expired.
+func (k *Keyring) accessPayload(text string) []byte {
 	at := k.now()
 	for _, key := range k.state().keys {
-		if key.KeyID() == s.kid && !key.stored.gone(at) {
-			return s.by([]clientKey{{id: s.kid, public: key.Public()}})
+		if payload := key.accessToken.open(text); payload != nil && !key.stored.gone(at) {
+			return payload
 		}
 	}
-	return false
+	return nil
 }
 
 func (s storedKey) gone(at time.Time) bool { return !s.Until.IsZero() && !at.Before(s.Until) }
@@ -389,6 +391,30 @@ func (c compact) sign(payload []byte) (string, error) {
 	sig.R.FillBytes(raw[:32])
 	sig.S.FillBytes(raw[32:])
 	return string(base64.RawURLEncoding.AppendEncode(append(out, '.'), raw[:])), nil
+}
+
+// open returns the payload of what sign has made with this key, or nil. The header is always the same bytes, so nothing of
+// it is read: what begins otherwise is not ours.
+func (c compact) open(text string) []byte {
+	rest, ours := strings.CutPrefix(text, c.header)
+	body, mark, _ := strings.Cut(rest, ".")
+	public, known := c.key.Public().(*ecdsa.PublicKey)
+	if !ours || !known {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(mark)
+	if err != nil || len(raw) != 64 || strings.ContainsAny(mark, "\r\n") { // which the decoder would skip
+		return nil
+	}
+	sum := sha256.Sum256([]byte(text[:len(c.header)+len(body)]))
+	if !ecdsa.Verify(public, sum[:], new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])) {
+		return nil
+	}
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	if err != nil {
+		return nil
+	}
+	return payload
 }
 
 // current returns the key that signs now.
