@@ -26,8 +26,8 @@ type Revocation struct {
 	Until time.Time // when that one token would have ended by itself
 }
 
-// Revoke ends one token, or all. It is data on a redeemed request, not a state, and it leaves an audit record. All can be
-// ended once: [ErrDecided] says that there is nothing left to end.
+// Revoke ends one token, or all. It is data on a redeemed request, not a state, and it leaves an audit record. All can
+// be ended once: [ErrDecided] says that there is nothing left to end.
 func (r *Request) Revoke(v Revocation, at time.Time) error {
 	if r.State != Redeemed || !r.RevokedAt.IsZero() {
 		return fmt.Errorf("revoke: %w", ErrDecided)
@@ -45,9 +45,9 @@ func (r *Request) Revoke(v Revocation, at time.Time) error {
 	return nil
 }
 
-// Renew makes record writes on condition that the agent may still come back on its approval, in one transaction: what is
-// issued through it never comes after a revocation. Otherwise it is [ErrWithdrawn], [ErrExpired] or [ErrNotEligible], and
-// nothing is written.
+// Renew makes record writes on condition that the agent may still come back on its approval, in one transaction: what
+// is issued through it never comes after a revocation. Otherwise it is [ErrWithdrawn], [ErrExpired] or
+// [ErrNotEligible], and nothing is written.
 func (d *Desk) Renew(ctx context.Context, id ID, also ...Write) (*Request, error) {
 	r, err := d.Request(ctx, id)
 	if err != nil {

@@ -20,8 +20,8 @@ type accessToken struct {
 	payload []byte // as it was signed
 }
 
-// read returns what we have signed as an access token and what has not expired, or nil (REQ-285). It looks at nothing but
-// the token itself.
+// read returns what we have signed as an access token and what has not expired, or nil (REQ-285). It looks at nothing
+// but the token itself.
 func (i *issuer) read(text string, now time.Time) *accessToken {
 	t := &accessToken{payload: i.keys.accessPayload(text)}
 	if t.payload == nil {
@@ -45,8 +45,9 @@ func (t *accessToken) isFor(audiences []string) bool {
 	return slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(audiences, a) })
 }
 
-// live reports whether a token is still good, which no signature says: its person, its agent, what the agent may have, and
-// whether it was revoked. All of that lies in memory, unless single tokens of the same request were revoked lately.
+// live reports whether a token is still good, which no signature says: its person, its agent, what the agent may have,
+// and whether it was revoked. All of that lies in memory, unless single tokens of the same request were revoked
+// lately.
 func (h *Handler) live(c *call, t *accessToken) (bool, error) {
 	r, err := h.grantOf(c, t.request())
 	if r == nil || err != nil {

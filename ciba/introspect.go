@@ -13,9 +13,9 @@ import (
 // expired and revoked are the same bytes (RFC 7662 section 2.2, REQ-249).
 var inactive = []byte(`{"active":false}`)
 
-// introspect answers RFC 7662. It writes nothing, unless it is asked to. Who may ask about an access token: the client that
-// it was issued to, and clients that are registered as a resource server with serves_audiences, about tokens for one of
-// these.
+// introspect answers RFC 7662. It writes nothing, unless it is asked to. Who may ask about an access token: the client
+// that it was issued to, and clients that are registered as a resource server with serves_audiences, about tokens for
+// one of these.
 //
 // A resource server that is about to do what may be done once adds consume=true: of all that ask so, one hears that the
 // token is active, and from then on nobody does (REQ-241).

@@ -393,8 +393,8 @@ func (c compact) sign(payload []byte) (string, error) {
 	return string(base64.RawURLEncoding.AppendEncode(append(out, '.'), raw[:])), nil
 }
 
-// open returns the payload of what sign has made with this key, or nil. The header is always the same bytes, so nothing of
-// it is read: what begins otherwise is not ours.
+// open returns the payload of what sign has made with this key, or nil. The header is always the same bytes, so
+// nothing of it is read: what begins otherwise is not ours.
 func (c compact) open(text string) []byte {
 	rest, ours := strings.CutPrefix(text, c.header)
 	body, mark, _ := strings.Cut(rest, ".")

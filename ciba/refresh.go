@@ -112,7 +112,7 @@ func (h *Handler) readRefresh(c *call, text string) (*refreshToken, error) {
 var (
 	errNoRefreshToken = badRequest("The refresh_token parameter is required.")
 	errMayNotRefresh  = refuse("unauthorized_client", "The client is not registered for the refresh token grant.")
-	errRefresh        = refuse("invalid_grant", "The refresh token is unknown, used, revoked, expired, or not this client's.")
+	errRefresh        = refuse("invalid_grant", "The refresh token is unknown, used, revoked, or not this client's.")
 )
 
 // refresh is the grant of RFC 6749 section 6: new tokens for an approval that stands, never for more than was approved,
@@ -220,8 +220,8 @@ func (h *Handler) refreshOvertaken(c *call, o *once, conflict error) ([]byte, er
 	return nil, h.refreshAgain(c, t)
 }
 
-// refreshAgain refuses a token that has been exchanged. Unless the answer to that may just have been lost, two parties hold
-// the token, and everything ends. A token whose successor has been used was not lost.
+// refreshAgain refuses a token that has been exchanged. Unless the answer to that may just have been lost, two parties
+// hold the token, and everything ends. A token whose successor has been used was not lost.
 func (h *Handler) refreshAgain(c *call, t *refreshToken) error {
 	if t.n+1 == t.N && c.at.Before(t.Spent.Add(redeemedLifetime)) {
 		return errRefresh

@@ -166,8 +166,8 @@ func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 	return body, h.stillGood(c, r)
 }
 
-// usedAgain refuses an auth_req_id that has been spent. For as long as a lost answer may be asked for again, that is all;
-// afterwards two parties seem to have it, and what was issued for it is revoked (REQ-199).
+// usedAgain refuses an auth_req_id that has been spent. For as long as a lost answer may be asked for again, that is
+// all; afterwards two parties seem to have it, and what was issued for it is revoked (REQ-199).
 func (h *Handler) usedAgain(c *call, r *approvals.Request) error {
 	if !r.RevokedAt.IsZero() || c.at.Before(r.EndedAt.Add(redeemedLifetime)) {
 		return errUsed

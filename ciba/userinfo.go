@@ -15,8 +15,8 @@ type userinfoAnswer struct {
 	Email   string `json:"email,omitempty"`
 }
 
-// userinfo answers OpenID Connect Core section 5.3. It takes tokens for the default audience, or for its own URL: one that
-// was made for another resource server says nothing about the person to whoever got hold of it there.
+// userinfo answers OpenID Connect Core section 5.3. It takes tokens for the default audience, or for its own URL: one
+// that was made for another resource server says nothing about the person to whoever got hold of it there.
 func (h *Handler) userinfo(c *call) ([]byte, error) {
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodPost {
 		c.w.Header().Set("Allow", "GET, POST")
