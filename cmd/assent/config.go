@@ -74,7 +74,7 @@ type Config struct {
 	HistoryDays int     `default:"400" env:"ASSENT_HISTORY_DAYS" toml:"history-days" placeholder:"DAYS" help:"How long facts and decisions stay after the end."`
 
 	NoExpiryPing bool `env:"ASSENT_NO_EXPIRY_PING" toml:"no-expiry-ping" help:"Do not ping agents when a request expires; they know the time."`
-	StandingDays int `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
+	StandingDays int  `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
