@@ -6,6 +6,7 @@ import (
 )
 
 func TestBindingMessage(t *testing.T) {
+	row(t, "REQ-117", "REQ-118", "REQ-119")
 	tests := []struct {
 		text string
 		ok   bool
@@ -61,6 +62,7 @@ func TestPreferWait(t *testing.T) {
 }
 
 func TestIssuerPath(t *testing.T) {
+	row(t, "REQ-002")
 	good := map[string]string{"https://h": "", "https://h/": "", "https://h/t1": "/t1", "https://h/t1/": "/t1", "http://localhost:8080": ""}
 	for issuer, want := range good {
 		if got, err := issuerPath(issuer); err != nil || got != want {
@@ -76,6 +78,7 @@ func TestIssuerPath(t *testing.T) {
 }
 
 func TestPlain(t *testing.T) {
+	row(t, "REQ-171")
 	if got := plain("a\"b\\c\nd🙂e"); got != "a?b?c?d?e" {
 		t.Errorf("%q", got)
 	}

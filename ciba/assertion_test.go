@@ -183,6 +183,7 @@ func TestAssertion(t *testing.T) {
 	s.addKeyed(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row, "REQ-047")
 			for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} { // REQ-047
 				key := tt.alg
 				if key == "RS256" {
@@ -200,6 +201,7 @@ func TestAssertion(t *testing.T) {
 
 // TestAssertionForms is REQ-048, 049, 054, 055, 062 and 064: what is around the claims.
 func TestAssertionForms(t *testing.T) {
+	row(t, "REQ-054")
 	s := newService(t)
 	s.addKeyed(t)
 	good := func() string { return jws(t, "ES256", "ES256", nil, assertionClaims("keyed")) }
@@ -240,6 +242,7 @@ func TestAssertionForms(t *testing.T) {
 	want := s.post("/bc-authorize", bc("client_secret", "wrong"))
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row, "REQ-052")
 			a := s.post("/bc-authorize", tt.body)
 			if a.status != tt.status || tt.status == 401 && a.raw != want.raw { // REQ-052
 				t.Errorf("%d %s, want %d", a.status, a.raw, tt.status)
@@ -254,6 +257,7 @@ func TestAssertionForms(t *testing.T) {
 
 // TestAssertionOnce is REQ-061: one use, wherever it is, and however many come at once.
 func TestAssertionOnce(t *testing.T) {
+	row(t, "REQ-061")
 	s := newService(t)
 	s.addKeyed(t)
 	used := jws(t, "ES256", "ES256", nil, assertionClaims("keyed"))
@@ -302,6 +306,7 @@ func TestAssertionNotSpentByFailure(t *testing.T) {
 
 // TestSameRefusalWithKeys is REQ-052: unknown, disabled and wrong key are one answer, and leave no other trace.
 func TestSameRefusalWithKeys(t *testing.T) {
+	row(t, "REQ-052")
 	s := newService(t)
 	s.addKeyed(t)
 	a, err := s.Directory.Agent(t.Context(), "exact")
@@ -325,6 +330,7 @@ func TestSameRefusalWithKeys(t *testing.T) {
 
 // TestCompatIsLogged is REQ-057: operators can see who still needs leniency.
 func TestCompatIsLogged(t *testing.T) {
+	row(t, "REQ-057")
 	var out bytes.Buffer
 	s := newService(t, func(p *Parts) { p.Log = slog.New(slog.NewJSONHandler(&out, nil)) })
 	s.addKeyed(t)
@@ -378,6 +384,7 @@ func newKeyServer(t *testing.T, body string) *keyServer {
 
 // TestJWKSURI is REQ-065: fetched when needed, not more than once a minute, kept when the source fails.
 func TestJWKSURI(t *testing.T) {
+	row(t, "REQ-065")
 	k := newKeyServer(t, jwksOf("ES256"))
 	var ahead atomic.Int64
 	s := newService(t, func(p *Parts) {
@@ -421,6 +428,7 @@ func TestJWKSURI(t *testing.T) {
 
 // TestJWKSURISingleFlight: those who come during a fetch share it.
 func TestJWKSURISingleFlight(t *testing.T) {
+	row(t, "REQ-065")
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var hits atomic.Int32
@@ -454,6 +462,7 @@ func (f roundTrip) RoundTrip(q *http.Request) (*http.Response, error) { return f
 
 // TestKeySet is REQ-028, 064 and 066: what a set gives.
 func TestKeySet(t *testing.T) {
+	row(t, "REQ-028", "REQ-066")
 	key := func(name, more string) string {
 		raw, err := (&jose.JSONWebKey{Key: testKeys()[name].Public(), KeyID: "k"}).MarshalJSON()
 		must(t, err)

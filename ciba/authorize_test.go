@@ -42,6 +42,7 @@ func (s *service) count() int {
 
 // TestOrder is REQ-083: two faults together give the error of the earlier one. And REQ-084: nothing is stored.
 func TestOrder(t *testing.T) {
+	row(t, "REQ-083", "REQ-084")
 	faults := []struct {
 		name  string
 		spoil func(*shot)
@@ -86,6 +87,7 @@ func TestOrder(t *testing.T) {
 
 // TestAuthorizeFaults has one row for every way to be refused, by requirement.
 func TestAuthorizeFaults(t *testing.T) {
+	row(t, "REQ-084", "REQ-170", "REQ-172", "REQ-173")
 	tests := []struct {
 		row  string
 		name string
@@ -110,6 +112,7 @@ func TestAuthorizeFaults(t *testing.T) {
 		{"REQ-094", "object without type", bc("authorization_details", "[{}]"), "invalid_authorization_details"},
 		{"REQ-095", "type is a number", bc("authorization_details", `[{"type":7}]`), "invalid_authorization_details"},
 		{"REQ-095", "type not for this client", bc("client_id", "holder", "authorization_details", payment), "invalid_authorization_details"},
+		{"REQ-038", "known type, not for this client", bc("client_id", "nohold", "authorization_details", `[{"type":"tool_call","tool":"x"}]`), "invalid_authorization_details"},
 		{"REQ-096", "unknown member", bc("authorization_details", strings.Replace(payment, "{", `{"x\"y":1,`, 1)), "invalid_authorization_details"},
 		{"REQ-099", "duplicate member", bc("authorization_details", `[{"type":"tool_call","type":"tool_call","tool":"x"}]`), "invalid_authorization_details"},
 		{"REQ-099", "20 digits", bc("authorization_details", `[{"type":"tool_call","tool":"x","arguments":{"n":12345678901234567890}}]`), "invalid_authorization_details"},
@@ -137,6 +140,7 @@ func TestAuthorizeFaults(t *testing.T) {
 	s := newService(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			if a := s.post("/bc-authorize", tt.body); a.status != http.StatusBadRequest || a.code() != tt.want {
 				t.Errorf("%d %s, want %s", a.status, a.raw, tt.want)
 			}
@@ -149,6 +153,7 @@ func TestAuthorizeFaults(t *testing.T) {
 
 // TestAuthorizeAccepts has what must not be refused, and what must not be kept.
 func TestAuthorizeAccepts(t *testing.T) {
+	row(t, "REQ-134")
 	tests := []struct {
 		row   string
 		name  string
@@ -216,6 +221,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 	s := newService(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			a := s.post("/bc-authorize", tt.body)
 			if a.status != http.StatusOK {
 				t.Fatalf("%d %s", a.status, a.raw)
@@ -248,6 +254,7 @@ func lives(want time.Duration) func(*testing.T, *approvals.Request) {
 
 // TestTransport is about what comes before any parameter: REQ-075 to 078, 082.
 func TestTransport(t *testing.T) {
+	row(t, "REQ-075", "REQ-077", "REQ-078", "REQ-079", "REQ-080", "REQ-082")
 	big := strings.Repeat("x", maxBody)
 	tests := []struct {
 		name, method, kind, body string
@@ -337,6 +344,7 @@ func TestAnyAudience(t *testing.T) {
 
 // TestSeparate is REQ-168: approving one request leaves an equal one pending.
 func TestSeparate(t *testing.T) {
+	row(t, "REQ-168")
 	s := newService(t)
 	first, second := s.ask(t), s.ask(t)
 	s.approve(t, first)
@@ -351,6 +359,7 @@ func TestSeparate(t *testing.T) {
 // TestTooManyPending: one client's pending requests are bounded; the answer is traffic control, not a refusal by the
 // person (429 temporarily_unavailable).
 func TestTooManyPending(t *testing.T) {
+	row(t, "REQ-176")
 	s := newService(t)
 	s.Desk.Terms.MaxOpen = 2
 	first := s.ask(t)

@@ -56,6 +56,7 @@ func TestClientAuthentication(t *testing.T) {
 	s := newService(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			for _, path := range []string{"/bc-authorize", "/token", "/requests/status", "/requests/cancel"} {
 				var headers []string
 				for _, line := range tt.auth {
@@ -78,6 +79,7 @@ func TestClientAuthentication(t *testing.T) {
 
 // TestClientIDTwice: it is no second way to authenticate, and the answer does not say so.
 func TestClientIDTwice(t *testing.T) {
+	row(t, "REQ-079")
 	a := newService(t).send("/bc-authorize", typeForm, bc().String()+"&client_id=travel")
 	if a.status != 400 || a.text("error_description") != "A parameter was sent more than once." { // REQ-079
 		t.Errorf("%d %s", a.status, a.raw)
@@ -86,6 +88,7 @@ func TestClientIDTwice(t *testing.T) {
 
 // TestSameRefusal is REQ-052 and 053: nobody learns why, or anything about users and handles.
 func TestSameRefusal(t *testing.T) {
+	row(t, "REQ-052", "REQ-053")
 	s := newService(t)
 	tests := map[string]form{
 		"unknown":      bc("client_id", "nobody"),
@@ -110,6 +113,7 @@ func TestSameRefusal(t *testing.T) {
 
 // TestQueryIsNotRead is REQ-070.
 func TestQueryIsNotRead(t *testing.T) {
+	row(t, "REQ-070")
 	s := newService(t)
 	r := httptest.NewRequest(http.MethodPost, "/bc-authorize?"+bc().String(), strings.NewReader(""))
 	r.Header.Set("Content-Type", typeForm)
@@ -124,6 +128,7 @@ func TestQueryIsNotRead(t *testing.T) {
 }
 
 func TestRotateSecret(t *testing.T) {
+	row(t, "REQ-071")
 	s := newService(t)
 	ctx := context.Background()
 	change := func(secret string, until time.Time) {
@@ -156,6 +161,7 @@ func TestRotateSecret(t *testing.T) {
 
 // TestDisabledBetween is REQ-074: disabled clients do not redeem, and the approval stays as it is.
 func TestDisabledBetween(t *testing.T) {
+	row(t, "REQ-074")
 	s := newService(t)
 	handle := s.ask(t)
 	s.approve(t, handle)
@@ -175,6 +181,7 @@ func TestDisabledBetween(t *testing.T) {
 }
 
 func TestMetadataRules(t *testing.T) {
+	row(t, "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-030", "REQ-038")
 	types := approvals.BuiltinTypes()
 	tests := map[string]string{
 		`{"token_endpoint_auth_method":"none"}`:                                                       "token_endpoint_auth_method",

@@ -32,6 +32,7 @@ func shape(a answer) map[string]any {
 
 // TestBlind is REQ-282: from first to last, a client that may not know who exists sees the same.
 func TestBlind(t *testing.T) {
+	row(t, "REQ-282")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.addBlind(t)
@@ -83,6 +84,7 @@ func TestBlind(t *testing.T) {
 
 // TestDecoyIsTheClientsOwn: a decoy answers its client with its secret, and nobody else (REQ-180).
 func TestDecoyIsTheClientsOwn(t *testing.T) {
+	row(t, "REQ-180", "REQ-278", "REQ-282")
 	s := newService(t)
 	s.addBlind(t)
 	handle := s.post("/bc-authorize", bc("client_id", "blind", "login_hint", "nobody")).text("auth_req_id")

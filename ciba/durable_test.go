@@ -13,6 +13,7 @@ import (
 
 // TestNoAnswerBeforeCommit is REQ-166: as long as the commit is held back, nothing leaves.
 func TestNoAnswerBeforeCommit(t *testing.T) {
+	row(t, "REQ-166")
 	synctest.Test(t, func(t *testing.T) {
 		var hold atomic.Bool
 		release := make(chan struct{})
@@ -83,6 +84,7 @@ func TestCancelTwiceAtOnce(t *testing.T) {
 
 // TestCommitFails is REQ-167: a failed commit is a 503, and nothing has happened.
 func TestCommitFails(t *testing.T) {
+	row(t, "REQ-167")
 	var fail atomic.Bool
 	st, err := bolt.Open(filepath.Join(t.TempDir(), "assent.db"), bolt.Options{BeforeCommit: func() error {
 		if fail.Load() {

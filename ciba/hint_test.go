@@ -9,6 +9,7 @@ import (
 
 // TestLoginHint is REQ-104 to 106: every documented form finds Ann, and nothing else does.
 func TestLoginHint(t *testing.T) {
+	row(t, "REQ-104", "REQ-105", "REQ-106")
 	tests := []struct {
 		name, hint, want string // want: sub, or an error code
 	}{
@@ -72,6 +73,7 @@ func TestLoginHint(t *testing.T) {
 
 // TestAmbiguousHint: a name of one person that is another's sub names nobody.
 func TestAmbiguousHint(t *testing.T) {
+	row(t, "REQ-104")
 	s := newService(t)
 	bob, err := s.Directory.Person(t.Context(), "p-bob")
 	must(t, err)

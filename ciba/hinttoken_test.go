@@ -38,6 +38,7 @@ func hinted(token string, pairs ...string) form {
 
 // TestIDTokenHint is REQ-110, 113 and 114.
 func TestIDTokenHint(t *testing.T) {
+	row(t, "REQ-114")
 	s := newService(t)
 	now := time.Now().Unix()
 	claims := object{"iss": testIssuer, "sub": "p-ann", "aud": "travel", "iat": now, "exp": now + 300}
@@ -66,6 +67,7 @@ func TestIDTokenHint(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			a := s.post("/bc-authorize", hinted(tt.token, tt.pairs...))
 			if a.code() != tt.want || a.status != 200 && tt.want == "" {
 				t.Fatalf("%d %s, want %s", a.status, a.raw, tt.want)
@@ -84,6 +86,7 @@ func TestIDTokenHint(t *testing.T) {
 
 // TestIDTokenHintAfterRotation is REQ-112: a key that signs no more and is published no more still says who it was.
 func TestIDTokenHintAfterRotation(t *testing.T) {
+	row(t, "REQ-112")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		old := s.idToken(t)
@@ -142,6 +145,7 @@ func hintTokenClaims(pairs ...any) object {
 
 // TestLoginHintToken is REQ-107 to 109.
 func TestLoginHintToken(t *testing.T) {
+	row(t, "REQ-109")
 	s := newService(t)
 	s.addHinted(t)
 	now := time.Now().Unix()
@@ -172,6 +176,7 @@ func TestLoginHintToken(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			a := s.post("/bc-authorize", bc("client_id", hintClient, "login_hint", "", "login_hint_token", tt.token))
 			if a.code() != tt.want || a.status != 200 && tt.want == "" {
 				t.Errorf("%d %s, want %s", a.status, a.raw, tt.want)
@@ -193,6 +198,7 @@ func TestLoginHintToken(t *testing.T) {
 
 // TestPureOAuth is REQ-088: without openid there is no ID token, for those who asked for it that way.
 func TestPureOAuth(t *testing.T) {
+	row(t, "REQ-088")
 	s := newService(t)
 	must(t, s.saveAgent(`{"client_id":"pure","client_secret":"`+testSecret+`","scope":"trips.book","pure_oauth":true}`))
 	for _, tt := range []struct {
@@ -219,6 +225,7 @@ func TestPureOAuth(t *testing.T) {
 
 // TestACRValues is REQ-129 and 131: the first level that can be reached is what the decision takes.
 func TestACRValues(t *testing.T) {
+	row(t, "REQ-129", "REQ-131", "REQ-173")
 	s := newService(t)
 	must(t, s.saveAgent(`{"client_id":"insists","client_secret":"`+testSecret+`","acr_enforce":true}`))
 	high := newService(t, func(p *Parts) { p.ACRs = []string{approvals.LevelSession.ACR(), approvals.LevelPasskey.ACR()} })
@@ -259,6 +266,7 @@ func TestACRValues(t *testing.T) {
 
 // TestKindsOfJWT is REQ-285: nothing signed for one purpose serves another.
 func TestKindsOfJWT(t *testing.T) {
+	row(t, "REQ-285")
 	s := newService(t)
 	s.addKeyed(t)
 	s.addSigning(t)

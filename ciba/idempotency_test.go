@@ -15,6 +15,7 @@ const keyHeader = "Idempotency-Key"
 
 // TestAskedOnce is REQ-169 with design's ten minutes.
 func TestAskedOnce(t *testing.T) {
+	row(t, "REQ-169")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		first := s.post("/bc-authorize", bc(), keyHeader, "k1")
@@ -61,6 +62,7 @@ func TestTwoKeys(t *testing.T) {
 
 // TestAskedOnceAtOnce: of many simultaneous requests with one key, one is made, and all get its handle.
 func TestAskedOnceAtOnce(t *testing.T) {
+	row(t, "REQ-169")
 	s := newService(t)
 	answers := make(chan string, 50)
 	var group sync.WaitGroup
@@ -82,6 +84,7 @@ func TestAskedOnceAtOnce(t *testing.T) {
 
 // TestRedeemedOnce is design's row on redemption: who gets the lost answer again, and who does not.
 func TestRedeemedOnce(t *testing.T) {
+	row(t, "REQ-199")
 	tests := []struct {
 		name    string
 		between func(t *testing.T, s *service)

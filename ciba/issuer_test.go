@@ -17,6 +17,7 @@ import (
 
 // TestTokens is section 9: what is in the answer and in both tokens, and what is not.
 func TestTokens(t *testing.T) {
+	row(t, "REQ-002", "REQ-130", "REQ-231", "REQ-232", "REQ-234", "REQ-235", "REQ-236", "REQ-238", "REQ-240", "REQ-242", "REQ-243", "REQ-244", "REQ-245", "REQ-246", "REQ-288")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		handle := s.ask(t, "scope", "openid trips.book", "authorization_details", payment, "acr_values", "phr",
@@ -100,6 +101,7 @@ func members(object map[string]any) string {
 
 // TestPlainTokens: without details and audience there is no empty member, and the default audience counts.
 func TestPlainTokens(t *testing.T) {
+	row(t, "REQ-098", "REQ-233", "REQ-235")
 	s := newService(t)
 	handle := s.ask(t)
 	s.approve(t, handle)
@@ -115,6 +117,7 @@ func TestPlainTokens(t *testing.T) {
 
 // TestOtherLanguage: the token names the disclosure that was on the screen.
 func TestOtherLanguage(t *testing.T) {
+	row(t, "REQ-288")
 	s := newService(t)
 	handle := s.ask(t, "authorization_details", payment)
 	r, err := s.Desk.Request(t.Context(), idOf(handle))
@@ -134,6 +137,7 @@ func TestOtherLanguage(t *testing.T) {
 
 // TestTampered: a token with one flipped bit does not verify.
 func TestTampered(t *testing.T) {
+	row(t, "REQ-234")
 	s := newService(t)
 	_, token := s.signs(t)
 	pieces := strings.Split(token, ".")

@@ -13,6 +13,7 @@ import (
 
 // TestDiscovery is section 1a: one document at both paths, saying what works.
 func TestDiscovery(t *testing.T) {
+	row(t, "REQ-001", "REQ-002", "REQ-003", "REQ-004", "REQ-005", "REQ-006", "REQ-007", "REQ-008", "REQ-013", "REQ-014", "REQ-019")
 	s := newService(t)
 	a := s.get("/.well-known/openid-configuration")
 	if b := s.get("/.well-known/oauth-authorization-server"); a.raw != b.raw { // REQ-001
@@ -67,6 +68,7 @@ func TestDiscovery(t *testing.T) {
 
 // TestIssuerForms: the issuer is used byte for byte, and its path comes before or after the well-known segment.
 func TestIssuerForms(t *testing.T) {
+	row(t, "REQ-001", "REQ-002", "REQ-003")
 	tests := []struct {
 		issuer string
 		paths  []string
@@ -136,6 +138,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestAdvertisedMethods is REQ-008 and 050: what is advertised works at every endpoint, and what is not does nowhere.
 func TestAdvertisedMethods(t *testing.T) {
+	row(t, "REQ-008", "REQ-050")
 	s := newService(t)
 	s.addKeyed(t)
 	document := s.get("/.well-known/openid-configuration")

@@ -40,6 +40,7 @@ func TestPace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row, "REQ-187", "REQ-190")
 			synctest.Test(t, func(t *testing.T) {
 				s := newService(t)
 				handle := s.ask(t)
@@ -62,6 +63,7 @@ func TestPace(t *testing.T) {
 
 // TestPaceModel holds random polls against the rules in their plainest form, through every sweep.
 func TestPaceModel(t *testing.T) {
+	row(t, "REQ-185", "REQ-186", "REQ-188")
 	rapid.Check(t, func(t *rapid.T) {
 		p, at := newPace(), time.Unix(0, 0)
 		end := at.Add(24 * time.Hour)
@@ -118,6 +120,7 @@ func (s *service) poll(handle string, headers ...string) <-chan held {
 
 // TestHold is REQ-191 and design: how long which poll is held when nobody answers.
 func TestHold(t *testing.T) {
+	row(t, "REQ-191")
 	holder := []string{"client_id", "holder"}
 	tests := []struct {
 		name   string
@@ -164,6 +167,7 @@ func TestHold(t *testing.T) {
 
 // TestHoldEnds: a held poll answers the moment there is something to say.
 func TestHoldEnds(t *testing.T) {
+	row(t, "REQ-191", "REQ-192")
 	tests := []struct {
 		name string
 		act  func(t *testing.T, s *service, handle string)
@@ -199,6 +203,7 @@ func TestHoldEnds(t *testing.T) {
 
 // TestHoldReplaced: an overlapping poll in time takes the place of the held one, without penalty.
 func TestHoldReplaced(t *testing.T) {
+	row(t, "REQ-192")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		handle := s.ask(t)
@@ -218,6 +223,7 @@ func TestHoldReplaced(t *testing.T) {
 
 // TestHoldUntilExpiry: a poll that outlives its request says so at once.
 func TestHoldUntilExpiry(t *testing.T) {
+	row(t, "REQ-191", "REQ-193")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		handle := s.ask(t, "requested_expiry", "10")
@@ -248,6 +254,7 @@ func TestHoldBackstop(t *testing.T) {
 
 // TestHoldDisconnect: a client that goes away frees its held poll, over a real connection.
 func TestHoldDisconnect(t *testing.T) {
+	row(t, "REQ-191")
 	s := newService(t)
 	ended := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

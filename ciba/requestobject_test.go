@@ -107,6 +107,7 @@ func TestRequestObject(t *testing.T) {
 	s.addSigning(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row, "REQ-158")
 			before := s.count()
 			text := jws(t, "ES256", "ES256", tt.header, objectClaims(signer, tt.change...))
 			a := s.post("/bc-authorize", ro(signer, text, tt.outside...))
@@ -126,6 +127,7 @@ func TestRequestObject(t *testing.T) {
 
 // TestRequestObjectSignature is REQ-006, 143, 144, 155, and 064 once more.
 func TestRequestObjectSignature(t *testing.T) {
+	row(t, "REQ-006")
 	s := newService(t)
 	s.addSigning(t)
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." +
@@ -147,6 +149,7 @@ func TestRequestObjectSignature(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			if a := s.post("/bc-authorize", tt.form); a.code() != "invalid_request" {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
@@ -167,6 +170,7 @@ func TestRequestObjectSignature(t *testing.T) {
 
 // TestRequestObjectOnce is REQ-150: burned by the request that it leads to, and by nothing else.
 func TestRequestObjectOnce(t *testing.T) {
+	row(t, "REQ-150")
 	s := newService(t)
 	s.addSigning(t)
 	text := jws(t, "ES256", "ES256", nil, objectClaims(signer))
@@ -226,6 +230,7 @@ func TestRequestObjectRepeat(t *testing.T) {
 
 // TestSameDetails is REQ-093: three encodings of the same array are one.
 func TestSameDetails(t *testing.T) {
+	row(t, "REQ-093")
 	s := newService(t)
 	s.addSigning(t)
 	var list any

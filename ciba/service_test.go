@@ -214,6 +214,13 @@ func (s *service) do(r *http.Request) answer {
 	return a
 }
 
+// errorCodes is all that the back channel ever says: CIBA sections 11 and 13, RFC 6749, 8707, 9396 and 9449.
+var errorCodes = []string{"invalid_request", "invalid_client", "invalid_grant", "invalid_scope", "invalid_target",
+	"invalid_authorization_details", "invalid_binding_message", "missing_user_code", "invalid_user_code",
+	"expired_login_hint_token", "unknown_user_id", "unauthorized_client", "unsupported_grant_type", "access_denied",
+	"authorization_pending", "slow_down", "expired_token", "transaction_failed", "temporarily_unavailable", "server_error",
+	"invalid_dpop_proof", "use_dpop_nonce", "unsupported_token_type"}
+
 // check is what holds for every answer of the back channel: REQ-170 to 172.
 func (s *service) check(a answer) {
 	if a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
@@ -225,8 +232,8 @@ func (s *service) check(a answer) {
 	if a.status == http.StatusOK {
 		return
 	}
-	if a.code() == "" {
-		s.t.Errorf("no error in %q", a.raw)
+	if !slices.Contains(errorCodes, a.code()) { // REQ-114
+		s.t.Errorf("no error of the closed list in %q", a.raw)
 	}
 	for name, v := range a.json {
 		text, ok := v.(string)

@@ -92,6 +92,7 @@ func TestStatusFaults(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	row(t, "REQ-252")
 	s := newService(t)
 	pending, approved, redeemed := s.ask(t), s.ask(t), s.ask(t)
 	s.approve(t, approved)
@@ -142,6 +143,7 @@ func TestLogOfTheGone(t *testing.T) {
 
 // TestLog: one line a call, without anything that is secret or somebody's.
 func TestLog(t *testing.T) {
+	row(t, "REQ-123", "REQ-128")
 	var out bytes.Buffer
 	s := newService(t, func(p *Parts) {
 		p.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -18,6 +18,7 @@ import (
 
 // TestStates is REQ-182 and the rows around it: every state, polled early and, in a second pass, late.
 func TestStates(t *testing.T) {
+	row(t, "REQ-182")
 	type act func(t *testing.T, s *service, handle string)
 	approved := func(t *testing.T, s *service, handle string) { s.approve(t, handle) }
 	tests := []struct {
@@ -83,6 +84,7 @@ func TestStates(t *testing.T) {
 	}{{"early", 0}, {"late", interval * time.Second}} {
 		for _, tt := range tests {
 			t.Run(tt.row+" "+tt.name+" "+pass.name, func(t *testing.T) {
+				row(t, tt.row, "REQ-173", "REQ-174", "REQ-190")
 				synctest.Test(t, func(t *testing.T) {
 					s := newService(t)
 					handle := s.ask(t, "authorization_details", payment, "scope", "openid trips.book", "resource", "https://bank.example")
@@ -109,6 +111,7 @@ func TestStates(t *testing.T) {
 // sameAgain is REQ-196: a refusal is repeatable, however fast.
 func (s *service) sameAgain(t *testing.T, handle string, first answer) {
 	t.Helper()
+	row(t, "REQ-196")
 	for range 3 {
 		if a := s.post("/token", tk(handle)); a.code() != first.code() || a.raw != first.raw {
 			t.Errorf("repeated: %s, first %s", a.raw, first.raw)
@@ -149,6 +152,7 @@ func (s *service) change(t testing.TB, id approvals.AgentID, f func(*approvals.A
 // TestTakenAwaySpends is REQ-200: what the agent may no longer have withdraws the approval, also when it is taken away
 // while the poll is held, and giving it back does not bring the approval back.
 func TestTakenAwaySpends(t *testing.T) {
+	row(t, "REQ-200")
 	for _, waits := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newService(t)
@@ -184,6 +188,7 @@ func TestTakenAwaySpends(t *testing.T) {
 
 // TestTokenFaults are the faults that need no state.
 func TestTokenFaults(t *testing.T) {
+	row(t, "REQ-170", "REQ-172", "REQ-173")
 	s := newService(t)
 	handle := s.ask(t)
 	id, secret, _ := strings.Cut(handle, ".")
@@ -206,6 +211,7 @@ func TestTokenFaults(t *testing.T) {
 	}
 	bodies := map[string]bool{}
 	for _, tt := range tests {
+		row(t, tt.row)
 		a := s.post("/token", tt.body)
 		if a.status != 400 || a.code() != tt.want {
 			t.Errorf("%s %s: %d %s, want %s", tt.row, tt.name, a.status, a.raw, tt.want)
@@ -228,6 +234,7 @@ func TestTokenFaults(t *testing.T) {
 
 // TestForeignAttempts is REQ-181: they neither slow the owner down nor spend the approval.
 func TestForeignAttempts(t *testing.T) {
+	row(t, "REQ-181")
 	s := newService(t)
 	handle := s.ask(t)
 	foreign := tk(handle, "client_id", "other", "client_secret", otherSecret)
@@ -250,6 +257,7 @@ func TestForeignAttempts(t *testing.T) {
 
 // TestOneRedemption is REQ-198: of 100 parallel redemptions one gets tokens.
 func TestOneRedemption(t *testing.T) {
+	row(t, "REQ-198")
 	s := newService(t)
 	handle := s.ask(t)
 	s.approve(t, handle)
@@ -309,6 +317,7 @@ func TestJSONBody(t *testing.T) {
 
 // TestNarrow is REQ-204: less may be collected than was granted, never more, and a refusal spends nothing.
 func TestNarrow(t *testing.T) {
+	row(t, "REQ-204", "REQ-237")
 	const one = `{"type":"document_access","identifier":"d1","actions":["read"],"locations":["https://bank.example"]}`
 	const two = `{"type":"tool_call","tool":"x","locations":["https://trips.example/api"]}`
 	ask := func(t *testing.T, s *service) string {
@@ -385,6 +394,7 @@ func TestNarrow(t *testing.T) {
 
 // TestNarrowDefaultAudience: a request that named no audience may be collected for the one that it got (REQ-235).
 func TestNarrowDefaultAudience(t *testing.T) {
+	row(t, "REQ-235")
 	s := newService(t)
 	handle := s.ask(t, "authorization_details", `[{"type":"tool_call","tool":"x","locations":["https://else.example"]}]`)
 	s.approve(t, handle)
@@ -410,6 +420,7 @@ func TestConflict(t *testing.T) {
 
 // TestUnavailable is REQ-167: what cannot be stored is a 503 that says when to try again, and spends nothing.
 func TestUnavailable(t *testing.T) {
+	row(t, "REQ-167")
 	s := newService(t)
 	handle := s.ask(t)
 	s.approve(t, handle)
@@ -422,6 +433,7 @@ func TestUnavailable(t *testing.T) {
 }
 
 func TestUnknownError(t *testing.T) {
+	row(t, "REQ-177")
 	f := faultOf(json.Unmarshal([]byte("{"), &struct{}{}))
 	if f.status != 500 || string(f.body()) != `{"error":"server_error"}` { // REQ-177
 		t.Errorf("%d %s", f.status, f.body())

@@ -51,6 +51,7 @@ func TestUserCode(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row, "REQ-084")
 			before := s.count()
 			a := s.post("/bc-authorize", tt.form)
 			if a.code() != tt.want || (a.status == 200) != (tt.want == "") {
@@ -65,6 +66,7 @@ func TestUserCode(t *testing.T) {
 
 // TestUserCodeLock is REQ-127: five wrong codes close the door for all clients, for a quarter of an hour.
 func TestUserCodeLock(t *testing.T) {
+	row(t, "REQ-127")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.addCoded(t)
@@ -92,6 +94,7 @@ func TestUserCodeLock(t *testing.T) {
 
 // TestUserCodeRace: guesses at once are counted like guesses in a row.
 func TestUserCodeRace(t *testing.T) {
+	row(t, "REQ-127")
 	s := newService(t)
 	s.addCoded(t)
 	var guesses atomic.Int32
@@ -111,6 +114,7 @@ func TestUserCodeRace(t *testing.T) {
 
 // TestHashUserCode is REQ-128: salted, slow, and the code is not in it.
 func TestHashUserCode(t *testing.T) {
+	row(t, "REQ-128")
 	one, err := HashUserCode(rightCode)
 	must(t, err)
 	two, err := HashUserCode(rightCode)
