@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"assent/ciba/rowtest"
 )
 
 // Numbers of RFC 8785 appendix B, by their float64 bits.
@@ -54,6 +56,7 @@ func TestCanonicalForm(t *testing.T) {
 }
 
 func TestParseJSONRefuses(t *testing.T) {
+	rowtest.Row(t, "REQ-099")
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	if _, err := ParseJSON([]byte(deep(8))); err != nil {
 		t.Errorf("eight levels: %v", err)

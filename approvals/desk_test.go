@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 	"assent/store/bolt"
 )
 
@@ -115,6 +116,7 @@ func (o *office) kinds(id approvals.ID) string {
 }
 
 func TestAnApproval(t *testing.T) {
+	rowtest.Row(t, "REQ-287")
 	o := newOffice(t)
 	r, secret := o.ask(0)
 	if r.State != approvals.Pending || !r.ExpiresAt.Equal(opening.Add(5*time.Minute)) || !r.DecideBy.Equal(opening.Add(290*time.Second)) {
@@ -146,6 +148,7 @@ func TestAnApproval(t *testing.T) {
 
 // REQ-180: who does not hold the secret, or is another agent, learns nothing.
 func TestLookTellsNothing(t *testing.T) {
+	rowtest.Row(t, "REQ-180", "REQ-281")
 	o := newOffice(t)
 	r, secret := o.ask(0)
 	for name, err := range map[string]error{
@@ -206,6 +209,7 @@ func TestDenyWithoutDigest(t *testing.T) {
 
 // REQ-133: wishes are clamped and the truth is told.
 func TestLifeIsClamped(t *testing.T) {
+	rowtest.Row(t, "REQ-133")
 	o := newOffice(t)
 	for wish, want := range map[time.Duration]time.Duration{
 		0: 300 * time.Second, time.Second: 10 * time.Second, 30 * time.Second: 30 * time.Second, 999 * time.Hour: 7 * 24 * time.Hour,
@@ -221,6 +225,7 @@ func TestLifeIsClamped(t *testing.T) {
 
 // REQ-193, 194: time runs out, the handle answers for a day, then nothing is left but the trail.
 func TestALifeToItsEnd(t *testing.T) {
+	rowtest.Row(t, "REQ-193", "REQ-194", "REQ-291")
 	o := newOffice(t)
 	r, secret := o.ask(time.Minute)
 	sweep := func() {
@@ -284,6 +289,7 @@ func TestSweepGoesOn(t *testing.T) {
 
 // REQ-200: person or agent disabled between approval and redemption.
 func TestEligibilityAtRedemption(t *testing.T) {
+	rowtest.Row(t, "REQ-200")
 	for name, spoil := range map[string]func(o *office){
 		"person disabled": func(o *office) {
 			p, _ := o.dir.Person(o.t.Context(), "ann")
@@ -337,6 +343,7 @@ func (s staleRecords) Get(ctx context.Context, kind, key string) (approvals.Reco
 
 // REQ-200: a person disabled between the question and the commit is not redeemed for.
 func TestDisabledWhileRedeeming(t *testing.T) {
+	rowtest.Row(t, "REQ-200")
 	o := newOffice(t)
 	r, secret := o.ask(0)
 	if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
@@ -363,6 +370,7 @@ func TestDisabledWhileRedeeming(t *testing.T) {
 
 // REQ-198, 275: whatever races, one decision counts and one redemption happens.
 func TestRaces(t *testing.T) {
+	rowtest.Row(t, "REQ-198", "REQ-275")
 	o := newOffice(t)
 	for range 20 {
 		r, secret := o.ask(0)
@@ -504,6 +512,7 @@ func TestChangesWakeWaiters(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
+	rowtest.Row(t, "REQ-104")
 	o := newOffice(t)
 	ctx := t.Context()
 	find := func(names ...string) approvals.PersonID {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"assent/ciba/rowtest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -32,6 +34,7 @@ func shown(t *testing.T, details string) *Request {
 
 // What people read, as text for a reviewer and as the bytes that are signed for.
 func TestDisclosureGolden(t *testing.T) {
+	rowtest.Row(t, "REQ-101", "REQ-269")
 	hostile := `[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"1.00"},
 	  "creditorName":"Bank\u202egnp.exe","remittanceInformationUnstructured":"<b>free</b>\u200b\n\"quoted\" \u3164 e\u0301"}]`
 	renderer := Renderer{Types: BuiltinTypes(), Scopes: map[string]Phrase{"profile": {"See your name", "이름 보기"}}}
@@ -79,6 +82,7 @@ func golden(t *testing.T, name, got string) {
 
 // REQ-288: whoever holds the canonical bytes can recompute the digest, and they say what was shown.
 func TestDigestCanBeRecomputed(t *testing.T) {
+	rowtest.Row(t, "REQ-288")
 	d, err := Renderer{Types: BuiltinTypes()}.Disclose(shown(t, payTravel), English)
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +102,7 @@ func TestDigestCanBeRecomputed(t *testing.T) {
 
 // Any change of what is shown changes the digest; a role, which only lays out, does not.
 func TestDigestCoversEverythingShown(t *testing.T) {
+	rowtest.Row(t, "REQ-101")
 	base := shown(t, payTravel)
 	renderer := Renderer{Types: BuiltinTypes()}
 	first, _ := renderer.Disclose(base, English)
@@ -122,6 +127,7 @@ func TestDigestCoversEverythingShown(t *testing.T) {
 
 // A tool may tell "false" from false, so the person must be able to.
 func TestArgumentsAreToldApart(t *testing.T) {
+	rowtest.Row(t, "REQ-101")
 	said := map[string]string{}
 	for _, value := range []string{`false`, `"false"`, `null`, `"null"`, `5`, `"5"`, `[]`, `"[]"`, `{}`, `"{}"`, `""`, `" "`, `"x"`, `"\"x\""`, `["x"]`, `{"0":"x"}`} {
 		r := shown(t, `[{"type":"tool_call","tool":"x","arguments":{"a":`+value+`}}]`)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"assent/ciba/rowtest"
 )
 
 var noon = time.Date(2027, 3, 14, 12, 0, 0, 0, time.UTC)
@@ -18,6 +20,7 @@ func inState(s State) *Request {
 // Every pair of states: what the table allows happens with exactly one audit record, everything else is refused and
 // leaves nothing. A new state breaks this test until it is placed.
 func TestEveryPairOfStates(t *testing.T) {
+	rowtest.Row(t, "REQ-287", "REQ-291")
 	allowed := map[[2]State]bool{
 		{Pending, Approved}: true, {Pending, Denied}: true, {Pending, Expired}: true, {Pending, Cancelled}: true,
 		{Pending, Failed}: true, {Approved, Redeemed}: true, {Approved, Expired}: true, {Approved, Cancelled}: true,
@@ -73,6 +76,7 @@ func TestApprove(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			rowtest.Row(t, tt.name)
 			r := inState(tt.from)
 			err := r.Approve(tt.by, noon.Add(tt.at))
 			if !errors.Is(err, tt.want) {
@@ -90,6 +94,7 @@ func TestApprove(t *testing.T) {
 
 // Saying no is possible until the end, on any sign-in.
 func TestDeny(t *testing.T) {
+	rowtest.Row(t, "REQ-270")
 	r := inState(Pending)
 	if err := r.Deny(Decision{By: "ann", Level: LevelLink, Note: "not today"}, noon.Add(299*time.Second)); err != nil {
 		t.Fatal(err)
@@ -106,6 +111,7 @@ func TestDeny(t *testing.T) {
 }
 
 func TestRedeemOnce(t *testing.T) {
+	rowtest.Row(t, "REQ-193")
 	r := inState(Approved)
 	if err := r.Redeem(noon); err != nil {
 		t.Fatal(err)

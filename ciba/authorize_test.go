@@ -87,7 +87,7 @@ func TestOrder(t *testing.T) {
 
 // TestAuthorizeFaults has one row for every way to be refused, by requirement.
 func TestAuthorizeFaults(t *testing.T) {
-	row(t, "REQ-084", "REQ-170", "REQ-172", "REQ-173")
+	row(t, "REQ-084", "REQ-170", "REQ-172", "REQ-173", "REQ-171")
 	tests := []struct {
 		row  string
 		name string

@@ -221,3 +221,31 @@ func BenchmarkPing(b *testing.B) {
 		rec.next(b)
 	}
 }
+
+// BenchmarkRefusals shows side by side what it costs to refuse somebody (REQ-052): who is unknown, who is disabled, and
+// who has the wrong secret or key must not be told apart by the time it takes.
+func BenchmarkRefusals(b *testing.B) {
+	s := newService(b)
+	s.addKeyed(b)
+	must(b, s.saveAgent(keyed("off", jwksOf("ES256"), "")))
+	s.change(b, "off", func(a *approvals.Agent) { a.Disabled = true })
+	signed := func(key, id string) string {
+		return asserted(bc(), jws(b, key, "ES256", object{"kid": "ES256"}, assertionClaims(id))).String()
+	}
+	for _, tt := range []struct{ name, body string }{
+		{"secret/unknown", bc("client_id", "nobody").String()},
+		{"secret/disabled", bc("client_id", "gone").String()},
+		{"secret/wrong", bc("client_secret", otherSecret).String()},
+		{"key/unknown", signed("other", "nobody")},
+		{"key/disabled", signed("other", "off")},
+		{"key/wrong", signed("other", "keyed")},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			for b.Loop() {
+				if status := hit(b, s, "/bc-authorize", tt.body); status != http.StatusUnauthorized {
+					b.Fatalf("status %d", status)
+				}
+			}
+		})
+	}
+}

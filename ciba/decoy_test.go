@@ -130,6 +130,7 @@ func TestDecoyOnce(t *testing.T) {
 // TestDecoysAreBounded: nobody can be asked for without end either, and a client that has its fill hears so whoever it
 // asks for.
 func TestDecoysAreBounded(t *testing.T) {
+	row(t, "REQ-282")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.addBlind(t)

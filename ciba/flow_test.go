@@ -1,7 +1,9 @@
 package ciba
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"math/bits"
 	"net/http"
 	"strings"
 	"testing"
@@ -39,3 +41,24 @@ func TestFlow(t *testing.T) {
 }
 
 const handleChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
+
+// TestHandles is REQ-161: 256 bits each, in characters that no encoding changes, and never the same twice.
+func TestHandles(t *testing.T) {
+	row(t, "REQ-161")
+	s := newService(t)
+	seen, ones := map[string]bool{}, 0
+	for range 200 {
+		_, secret, _ := strings.Cut(s.ask(t), ".")
+		raw, err := base64.RawURLEncoding.DecodeString(secret)
+		if err != nil || len(raw) != 32 || seen[secret] {
+			t.Fatalf("%q: %d bytes, %v", secret, len(raw), err)
+		}
+		seen[secret] = true
+		for _, b := range raw {
+			ones += bits.OnesCount8(b)
+		}
+	}
+	if share := float64(ones) / (200 * 256); share < 0.48 || share > 0.52 { // nine standard deviations
+		t.Errorf("%.3f of the bits are set", share)
+	}
+}

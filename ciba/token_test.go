@@ -18,7 +18,7 @@ import (
 
 // TestStates is REQ-182 and the rows around it: every state, polled early and, in a second pass, late.
 func TestStates(t *testing.T) {
-	row(t, "REQ-182")
+	row(t, "REQ-182", "REQ-134", "REQ-162")
 	type act func(t *testing.T, s *service, handle string)
 	approved := func(t *testing.T, s *service, handle string) { s.approve(t, handle) }
 	tests := []struct {
@@ -188,7 +188,7 @@ func TestTakenAwaySpends(t *testing.T) {
 
 // TestTokenFaults are the faults that need no state.
 func TestTokenFaults(t *testing.T) {
-	row(t, "REQ-170", "REQ-172", "REQ-173")
+	row(t, "REQ-170", "REQ-172", "REQ-173", "REQ-079", "REQ-181")
 	s := newService(t)
 	handle := s.ask(t)
 	id, secret, _ := strings.Cut(handle, ".")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 // open signs a person in and opens a request.
@@ -22,6 +23,7 @@ func (w *world) openPage(r *approvals.Request) (*browserOf, *page) {
 }
 
 func TestApproveByLinkInDevMode(t *testing.T) {
+	rowtest.Row(t, "REQ-116", "REQ-269")
 	w := newWorld(t, true)
 	r := w.ask("ann", payment)
 	b := w.browser()
@@ -47,6 +49,7 @@ func TestApproveByLinkInDevMode(t *testing.T) {
 
 // The evidence on the page is enough to recompute the digest with any SHA-256 tool.
 func TestEvidenceOnThePage(t *testing.T) {
+	rowtest.Row(t, "REQ-288")
 	w := newWorld(t, false)
 	r := w.ask("min", strings.ReplaceAll(payment, "Example Travel", `<b>&\" 예시여행 \u202e\u0007`))
 	_, p := w.openPage(r)
@@ -98,6 +101,7 @@ func TestApproveAndDenyWithoutScript(t *testing.T) {
 }
 
 func TestSecondDecisionSeesTheFirst(t *testing.T) {
+	rowtest.Row(t, "REQ-275")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	phone, here := w.openPage(r)
@@ -114,6 +118,7 @@ func TestSecondDecisionSeesTheFirst(t *testing.T) {
 }
 
 func TestRaceOfTwoDevices(t *testing.T) {
+	rowtest.Row(t, "REQ-275")
 	w := newWorld(t, false)
 	one, two := w.signedIn("ann"), w.signedIn("ann")
 	for range 20 {
@@ -141,6 +146,7 @@ func TestRaceOfTwoDevices(t *testing.T) {
 }
 
 func TestAlteredForm(t *testing.T) {
+	rowtest.Row(t, "REQ-273")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	b, p := w.openPage(r)
@@ -171,6 +177,7 @@ func TestAlteredForm(t *testing.T) {
 
 // No is never harder than yes: a form that is out of date in what it shows still denies.
 func TestDenyNeedsNoProofOfReading(t *testing.T) {
+	rowtest.Row(t, "REQ-270")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	b, p := w.openPage(r)
@@ -183,6 +190,7 @@ func TestDenyNeedsNoProofOfReading(t *testing.T) {
 }
 
 func TestWrongPersonSeesNothing(t *testing.T) {
+	rowtest.Row(t, "REQ-274", "REQ-290")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	_, p := w.openPage(r)
@@ -218,6 +226,7 @@ func TestUnknownRequest(t *testing.T) {
 }
 
 func TestApprovingWithTooWeakASignIn(t *testing.T) {
+	rowtest.Row(t, "REQ-270", "REQ-272")
 	w := newWorld(t, true)
 	w.desk.Ceiling = approvals.LevelPasskey // dev mode's links, with an installation's demands
 	r := w.ask("ann", payment)
@@ -234,6 +243,7 @@ func TestApprovingWithTooWeakASignIn(t *testing.T) {
 }
 
 func TestTimeRunsOut(t *testing.T) {
+	rowtest.Row(t, "REQ-134", "REQ-195")
 	tests := []struct {
 		name  string
 		wait  time.Duration
@@ -287,6 +297,7 @@ func TestWithdraw(t *testing.T) {
 }
 
 func TestWithdrawAfterRedemption(t *testing.T) {
+	rowtest.Row(t, "REQ-122")
 	w := newWorld(t, false)
 	agent, _ := w.people.Agent(t.Context(), "travel-bot")
 	ann, _ := w.people.Person(t.Context(), "ann")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 func TestConfigIsChecked(t *testing.T) {
@@ -29,6 +30,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 // Robots open links, with every preview agent there is, and nothing may come of it.
 func TestRobotsChangeNothing(t *testing.T) {
+	rowtest.Row(t, "REQ-273", "REQ-290")
 	w := newWorld(t, true)
 	r := w.ask("ann", payment)
 	inv, err := w.pages.Invite(t.Context(), "ann")
@@ -84,6 +86,7 @@ func (w *world) everything() []string {
 }
 
 func TestSignedInGetsChangeNothing(t *testing.T) {
+	rowtest.Row(t, "REQ-273")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	b := w.signedIn("ann")
@@ -130,6 +133,7 @@ func TestNoPromiseOfHTTPSWithoutIt(t *testing.T) {
 }
 
 func TestCrossSite(t *testing.T) {
+	rowtest.Row(t, "REQ-273")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	b, p := w.openPage(r)
@@ -152,6 +156,7 @@ func TestCrossSite(t *testing.T) {
 }
 
 func TestNobodySignedIn(t *testing.T) {
+	rowtest.Row(t, "REQ-272")
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)
 	_, p := w.openPage(r)

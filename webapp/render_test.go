@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/html"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 const tool = `[{"type":"tool_call","tool":"delete_rows\u202e","server":"https://db.example.com",` +
@@ -198,6 +199,7 @@ var evidence = regexp.MustCompile(`(?s)<details class="evidence">.*?</details>`)
 
 // Whatever a disclosure says is on the page: each label and each text.
 func TestEveryFactIsOnThePage(t *testing.T) {
+	rowtest.Row(t, "REQ-101", "REQ-269")
 	w := newWorld(t, false)
 	for name, r := range w.fixtures() {
 		for _, lang := range []string{"en", "ko"} {

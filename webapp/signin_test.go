@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 func TestInvitationBindsABrowser(t *testing.T) {
+	rowtest.Row(t, "REQ-290")
 	for _, byCode := range []bool{true, false} {
 		t.Run(fmt.Sprintf("channel=%v", byCode), func(t *testing.T) {
 			w := newWorld(t, false)

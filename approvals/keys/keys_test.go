@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"assent/ciba/rowtest"
 )
 
 func testRoot(t testing.TB, fill byte) *Root {
@@ -49,6 +51,7 @@ func TestRootKeyFile(t *testing.T) {
 
 // A value made under one label, key or split of parts means nothing under another.
 func TestMACsAreApart(t *testing.T) {
+	rowtest.Row(t, "REQ-281")
 	a, b := testRoot(t, 1), testRoot(t, 2)
 	kept := a.MAC(LabelHandle, "ab", "c")
 	if !a.Verify(kept, LabelHandle, "ab", "c") {

@@ -11,7 +11,7 @@ func TestRow(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv(Folder, dir)
 	t.Run("passes", func(t *testing.T) {
-		Row(t, "REQ-001", "CIBA 7.1", "REQ-002")
+		Row(t, "REQ-001", "CIBA 7.1", "REQ-002 in a table")
 		Row(t, "REQ-003")
 	})
 	t.Run("skips", func(t *testing.T) {

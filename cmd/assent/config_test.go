@@ -48,6 +48,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			row(t, tt.name)
 			if code, said := parseConfig(t, nil, tt.args...); code != exitUsage || !strings.Contains(said, tt.want) {
 				t.Errorf("code %d, said %q, want %q", code, said, tt.want)
 			}

@@ -31,6 +31,7 @@ const leastRate = 500
 // TestCrash kills a busy service again and again and looks for what it had acknowledged: through its own doors after
 // each restart, in its store at the end.
 func TestCrash(t *testing.T) {
+	row(t, "REQ-166", "REQ-291")
 	kills := 50
 	switch {
 	case *long:

@@ -133,6 +133,7 @@ func unguarded(allow guardRules) *http.Client {
 
 // REQ-284: every way to spell this machine, and its own private addresses, with the check and without.
 func TestGuardSpellings(t *testing.T) {
+	row(t, "REQ-284")
 	resolver := newDNS(t, func(name string) []string {
 		switch { // the search list of the machine may add to a name
 		case strings.HasPrefix(name, "mapped."):
@@ -197,6 +198,7 @@ func ownAddresses(t *testing.T) (hosts []string) {
 
 // REQ-284 and RFC 6890: one address of each kind, and the neighbours of the blocks.
 func TestGuardAddresses(t *testing.T) {
+	row(t, "REQ-284")
 	refused := []string{"0.0.0.0", "0.1.2.3", "10.0.0.5", "10.255.255.255", "100.64.0.1", "100.100.100.200", "100.127.255.255",
 		"127.0.0.1", "168.63.129.16", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.192", "192.0.2.1",
 		"192.31.196.1", "192.52.193.1", "192.88.99.1", "192.168.1.1", "192.175.48.1", "198.18.0.1", "198.19.255.255",
@@ -246,6 +248,7 @@ func FuzzGuardAddress(f *testing.F) {
 
 // Ports other than 443 are for the operator to allow; in dev mode this machine is open, and nothing else.
 func TestGuardPorts(t *testing.T) {
+	row(t, "REQ-284")
 	tests := []struct {
 		name  string
 		rules guardRules
@@ -276,6 +279,7 @@ func TestGuardPorts(t *testing.T) {
 
 // REQ-220: the name is public when it is registered and points inside when it is called.
 func TestGuardRebinding(t *testing.T) {
+	row(t, "REQ-220", "REQ-284")
 	var inside atomic.Bool
 	resolver := newDNS(t, func(string) []string {
 		if inside.Load() {
@@ -311,6 +315,7 @@ func guarded(t *testing.T, h http.HandlerFunc) (string, *http.Client) {
 
 // A redirect is an answer like another: its target is never called, not even where it could be.
 func TestGuardRedirect(t *testing.T) {
+	row(t, "REQ-284")
 	tr := newTrap(t)
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		target, client := guarded(t, func(w http.ResponseWriter, r *http.Request) {
@@ -329,6 +334,7 @@ func TestGuardRedirect(t *testing.T) {
 }
 
 func TestGuardURL(t *testing.T) {
+	row(t, "REQ-284")
 	tr := newTrap(t)
 	client := newGuardedClient(guardRules{loopback: true})
 	host := "127.0.0.1:" + strconv.Itoa(int(tr.port))
@@ -341,6 +347,7 @@ func TestGuardURL(t *testing.T) {
 
 // REQ-219: what does not fit the limits is an error, early and without a word about where.
 func TestGuardLimits(t *testing.T) {
+	row(t, "REQ-219")
 	tests := []struct {
 		name  string
 		serve http.HandlerFunc
@@ -401,6 +408,7 @@ func pour(w http.ResponseWriter, n int) {
 
 // REQ-219: nothing is said to a host that cannot prove who it is, or only with an old protocol.
 func TestGuardCertificates(t *testing.T) {
+	row(t, "REQ-219", "REQ-262")
 	tests := []struct {
 		name  string
 		spoil func(*httptest.Server, *http.Transport)

@@ -19,6 +19,7 @@ import (
 
 // TestAssertionOutlivesProcess: an assertion that has been used stays used, however the process ends (REQ-061).
 func TestAssertionOutlivesProcess(t *testing.T) {
+	row(t, "REQ-061")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

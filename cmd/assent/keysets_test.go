@@ -19,6 +19,7 @@ import (
 // A client's jwks_uri is fetched by the guarded client: in dev mode this machine is reached under its own name, and
 // under no other (REQ-284). The same trap stands behind all of them.
 func TestKeySetsAreGuarded(t *testing.T) {
+	row(t, "REQ-284")
 	tr := newTrap(t)
 	hosts := map[string]string{"inside": "0.0.0.0", "any": "[::]", "metadata": "169.254.169.254", "own": "127.0.0.1"}
 	for i, host := range ownAddresses(t) {

@@ -49,8 +49,9 @@ func (a audit) kinds(t *testing.T, handle string) map[approvals.State]int {
 	return kinds
 }
 
-// A hundred agents on a hundred connections redeem one approval: one gets the tokens (REQ-197).
+// A hundred agents on a hundred connections redeem one approval: one gets the tokens (REQ-198).
 func TestRaceRedeem(t *testing.T) {
+	row(t, "REQ-198")
 	const rivals = 100
 	rounds := 5
 	if *long {

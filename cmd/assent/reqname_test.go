@@ -15,6 +15,7 @@ import (
 
 // REQ-177: the answer's header and the log line bear the same name, and nobody outside chooses it.
 func TestCallsAreNamed(t *testing.T) {
+	row(t, "REQ-177")
 	var log bytes.Buffer
 	logger := newLogger(&log, "info").With("part", "x")
 	h := named(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { logger.InfoContext(r.Context(), "worked") }))
