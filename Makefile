@@ -12,11 +12,16 @@ demo: ## a whole approval on this machine; open the printed link
 test: ## all tests, two minutes at most
 	$(GO) test ./...
 
-check: ## what CI runs: format, vet, staticcheck, race tests
+check: ## what CI runs: format, vet, staticcheck, race tests, conformance
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
-	$(GO) test -race ./...
+	@$(MAKE) --no-print-directory conformance RACE=-race
+
+conformance: ## all tests, and whether they reach the rows of ciba/CONFORMANCE.md
+	@rows="$$(mktemp -d)"; trap 'rm -rf "$$rows"' EXIT; \
+	  echo "$(GO) test $(RACE) ./..."; ASSENT_ROWS="$$rows" $(GO) test $(RACE) ./... && \
+	  $(GO) test -v -run '^TestConformanceReached$$' ./ciba -rows "$$rows"
 
 build: ## the release binary, ./assent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o assent ./cmd/assent
@@ -34,5 +39,5 @@ fuzz: ## each fuzz target for T (default 1m)
 	  done; \
 	done
 
-.PHONY: help demo test check build bench long fuzz
+.PHONY: help demo test check conformance build bench long fuzz
 .DEFAULT_GOAL := help
