@@ -187,6 +187,7 @@ func TestMetadataRules(t *testing.T) {
 		`{"token_endpoint_auth_method":"none"}`:                                                       "token_endpoint_auth_method",
 		`{"token_endpoint_auth_method":"private_key_jwt"}`:                                            "jwks",
 		`{"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[]}}`:                         "jwks",
+		`{"jwks":` + jwksOf("ES256") + `,"jwks_uri":"https://keys.example"}`:                          "jwks_uri",
 		`{"jwks_uri":"http://keys.example"}`:                                                          "jwks_uri",
 		`{"jwks_uri":"https://u@keys.example"}`:                                                       "jwks_uri",
 		`{"assertion_audience":"any"}`:                                                                "assertion_audience",
