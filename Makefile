@@ -23,6 +23,9 @@ conformance: ## all tests, and whether they reach the rows of ciba/CONFORMANCE.m
 	  echo "$(GO) test $(RACE) ./..."; ASSENT_ROWS="$$rows" $(GO) test $(RACE) ./... && \
 	  $(GO) test -v -run '^TestConformanceReached$$' ./ciba -rows "$$rows"
 
+mutants: ## whether tests notice when one line of a row is broken
+	$(GO) test -v -timeout 1h -run '^TestMutants' ./ciba -mutants
+
 build: ## the release binary, ./assent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o assent ./cmd/assent
 
@@ -39,5 +42,5 @@ fuzz: ## each fuzz target for T (default 1m)
 	  done; \
 	done
 
-.PHONY: help demo test check conformance build bench long fuzz
+.PHONY: help demo test check conformance mutants build bench long fuzz
 .DEFAULT_GOAL := help

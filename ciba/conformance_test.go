@@ -23,8 +23,8 @@ var verdicts = map[string]bool{"done": true, "refused": true, "not offered": tru
 
 // tableRow is one line of CONFORMANCE.md.
 type tableRow struct {
-	name, what, verdict string
-	tests               []string // where it is pinned
+	section, name, what, verdict string
+	tests                        []string // where it is pinned
 }
 
 var tableLine = regexp.MustCompile("^\\| (REQ-[0-9]{3}) \\| (.+) \\| ([a-z ]+) \\| (.*) \\|$")
@@ -36,8 +36,12 @@ func conformanceTable(t *testing.T) []tableRow {
 	raw, err := os.ReadFile("CONFORMANCE.md")
 	must(t, err)
 	var table []tableRow
+	section := ""
 	for line := range strings.Lines(string(raw)) {
 		line = strings.TrimRight(line, "\n")
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			section = title
+		}
 		m := tableLine.FindStringSubmatch(line)
 		if m == nil && strings.HasPrefix(line, "| REQ-") {
 			t.Errorf("cannot read %q", line)
@@ -45,7 +49,7 @@ func conformanceTable(t *testing.T) []tableRow {
 		if m == nil {
 			continue
 		}
-		r := tableRow{name: m[1], what: m[2], verdict: m[3]}
+		r := tableRow{section: section, name: m[1], what: m[2], verdict: m[3]}
 		for _, p := range pinned.FindAllStringSubmatch(m[4], -1) {
 			r.tests = append(r.tests, p[1])
 		}

@@ -59,6 +59,7 @@ var (
 	errUsed      = refuse("invalid_grant", "The auth_req_id has been used.")
 	errPending   = refuse("authorization_pending", "The person has not answered yet.")
 	errSlowDown  = refuse("slow_down", "The last poll was too recent. Wait as Retry-After says.")
+	errHammer    = badRequest("The polls kept coming too early. There is nothing to tell but a result.")
 	errTwice     = badRequest("A parameter was sent more than once.")
 	errKeyReused = badRequest("The Idempotency-Key was used with another request.")
 	errUnknown   = &fault{status: http.StatusInternalServerError, code: "server_error"}

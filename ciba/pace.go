@@ -8,13 +8,14 @@ import (
 	"assent/approvals"
 )
 
-// The rules of pacing (CIBA section 11, REQ-184 to 188).
+// The rules of pacing (CIBA section 11, REQ-184 to 189).
 const (
 	paceStep      = 5 * time.Second
 	paceCap       = 60 * time.Second
 	paceTolerance = 500 * time.Millisecond // timers fire early, networks jitter
 	paceRecent    = 10 * time.Second       // a poll this soon after another belongs to a client that is polling
 	paceTidy      = time.Minute
+	paceHammer    = 10 // polls in a row that came too early; after them the client is told that it is broken (REQ-189)
 )
 
 // pace remembers when each request was last polled. It lives in this process's memory only: a poll writes nothing.
@@ -33,12 +34,14 @@ type mark struct {
 	last     time.Time     // arrival of the last poll
 	interval time.Duration // sticky
 	until    time.Time     // the request's end
+	early    int           // polls in a row that came too early
 	held     chan struct{} // closed to send the held poll home; nil when none is held
 }
 
 // turn is what pace says about one poll.
 type turn struct {
 	early   bool // slow_down
+	hammers bool // there were too many of those in a row: invalid_request, whenever it comes
 	recent  bool // the client is polling steadily
 	seconds int  // the interval that holds from now on
 }
@@ -56,8 +59,8 @@ func (p *pace) shard(id approvals.ID) *paceShard {
 }
 
 // arrive marks a poll. The first one is free; one that comes too early raises the interval for good and moves the mark
-// all the same, so that hammering never succeeds by accident. One that comes in time replaces a poll that is still
-// held.
+// all the same, so that hammering never succeeds by accident; who hammers on hears nothing any more but the result. One
+// that comes in time replaces a poll that is still held.
 func (p *pace) arrive(id approvals.ID, at, until time.Time) turn {
 	s := p.shard(id)
 	s.mu.Lock()
@@ -72,8 +75,13 @@ func (p *pace) arrive(id approvals.ID, at, until time.Time) turn {
 	m.last = at
 	if since < m.interval-paceTolerance {
 		m.interval = min(m.interval+paceStep, paceCap)
-		return turn{early: true, seconds: int(m.interval / time.Second)}
+		m.early++
+		return turn{early: true, hammers: m.early > paceHammer, seconds: int(m.interval / time.Second)}
 	}
+	if m.early > paceHammer {
+		return turn{hammers: true, seconds: int(m.interval / time.Second)}
+	}
+	m.early = 0
 	m.release()
 	return turn{recent: since <= paceRecent, seconds: int(m.interval / time.Second)}
 }

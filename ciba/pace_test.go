@@ -22,7 +22,7 @@ func TestPace(t *testing.T) {
 		code  string
 		retry string
 	}
-	const wait, slow = "authorization_pending", "slow_down"
+	const wait, slow, bad = "authorization_pending", "slow_down", "invalid_request"
 	tests := []struct {
 		row, name string
 		polls     []poll
@@ -34,7 +34,11 @@ func TestPace(t *testing.T) {
 		{"REQ-186", "sticky, five seconds each", []poll{{0, wait, "2"}, {1, slow, "7"}, {5, slow, "12"}, {17, wait, "12"}, {29, wait, "12"}, {36, slow, "17"}}},
 		{"REQ-186", "as told, then fine", []poll{{0, wait, "2"}, {1, slow, "7"}, {8, wait, "7"}, {15, wait, "7"}}},
 		{"REQ-186", "cap", []poll{{0, wait, "2"}, {1, slow, "7"}, {2, slow, "12"}, {3, slow, "17"}, {4, slow, "22"}, {5, slow, "27"},
-			{6, slow, "32"}, {7, slow, "37"}, {8, slow, "42"}, {9, slow, "47"}, {10, slow, "52"}, {11, slow, "57"}, {12, slow, "60"}, {13, slow, "60"}, {73, wait, "60"}}},
+			{6, slow, "32"}, {7, slow, "37"}, {8, slow, "42"}, {9, slow, "47"}, {10, slow, "52"}, {11, bad, "57"}, {12, bad, "60"}, {13, bad, "60"}, {73, bad, "60"}}},
+		{"REQ-189", "ten times too early in a row", []poll{{0, wait, "2"}, {1, slow, "7"}, {2, slow, "12"}, {3, slow, "17"}, {4, slow, "22"}, {5, slow, "27"},
+			{6, slow, "32"}, {7, slow, "37"}, {8, slow, "42"}, {9, slow, "47"}, {10, slow, "52"}, {62, wait, "52"}, {63, slow, "57"}, {120, wait, "57"}}},
+		{"REQ-189", "eleven times", []poll{{0, wait, "2"}, {1, slow, "7"}, {1, slow, "12"}, {1, slow, "17"}, {1, slow, "22"}, {1, slow, "27"},
+			{1, slow, "32"}, {1, slow, "37"}, {1, slow, "42"}, {1, slow, "47"}, {1, slow, "52"}, {1, bad, "57"}, {100, bad, "57"}}},
 		{"REQ-188", "hammering moves the mark", []poll{{0, wait, "2"}, {1, slow, "7"}, {2, slow, "12"}, {9, slow, "17"}, {20, slow, "22"}, {42, wait, "22"}}},
 		{"REQ-186", "sticky over a long pause", []poll{{0, wait, "2"}, {1, slow, "7"}, {200, wait, "7"}, {205, slow, "12"}}},
 	}

@@ -213,6 +213,9 @@ func (h *Handler) takeBack(c *call, r *approvals.Request, refusal error) error {
 // pending paces a poll whose request is undecided, and perhaps holds it until there is something to say.
 func (h *Handler) pending(c *call, r *approvals.Request) ([]byte, error) {
 	turn := h.pace.arrive(r.ID, c.at, r.ExpiresAt)
+	if turn.hammers {
+		return nil, errHammer.after(turn.seconds)
+	}
 	if turn.early {
 		return nil, errSlowDown.after(turn.seconds) // always the wait that will really be enforced (REQ-187)
 	}

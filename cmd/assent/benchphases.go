@@ -205,11 +205,15 @@ func (t *target) authorized() func(i, status int, body []byte) (string, error) {
 	}
 }
 
-// isPending is the check of a poll: nothing but authorization_pending and slow_down is expected.
+// isPending is the check of a poll: nothing but authorization_pending and slow_down is expected, and what the service says
+// after ten of those in a row.
 func isPending(_, status int, body []byte) (string, error) {
 	a, err := readAnswer(status, 400, body)
 	if err != nil {
 		return "", err
+	}
+	if a.Error == "invalid_request" && bytes.Contains(body, []byte("too early")) {
+		return "slow_down", nil
 	}
 	if a.Error != "authorization_pending" && a.Error != "slow_down" {
 		return "", fmt.Errorf("unexpected error %s", a.Error)
