@@ -55,6 +55,7 @@ func (a *asking) read() error {
 		(*asking).authenticate, // who asks
 		(*asking).mayAsk,       // registered for the CIBA grant
 		(*asking).noneTwice,    // duplicate parameters
+		(*asking).countUnknown, // and unknown ones
 		(*asking).showKey,      // DPoP proof
 		(*asking).readRequest,  // request object, nothing outside it
 		(*asking).required,     // required parameters, one hint
@@ -85,10 +86,7 @@ func (a *asking) readForm() (err error) {
 	return err
 }
 
-func (a *asking) authenticate() (err error) {
-	a.caller, err = a.h.clients.authenticate(a.r, a.form, a.at)
-	return err
-}
+func (a *asking) authenticate() error { return a.h.authenticate(a.call) }
 
 func (a *asking) mayAsk() error {
 	if !a.client.mayUse(GrantCIBA) {
@@ -165,7 +163,7 @@ func (a *asking) readBinding() (err error) {
 
 // findPerson leaves the subject nil when a blind client means nobody.
 func (a *asking) findPerson() (err error) {
-	a.ask.Subject, err = a.h.person(a.r.Context(), a.hint)
+	a.ask.Subject, err = a.resolve()
 	if errors.Is(err, errUnknownUser) && a.client.blind() {
 		return nil
 	}

@@ -161,7 +161,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 		check func(t *testing.T, r *approvals.Request)
 	}{
 		{"REQ-080", "empty hint beside a good one", form(bc()).with("x", "y").empty("id_token_hint", "audience", "binding_message"), nil},
-		{"CIBA 7.2", "unknown parameter", bc("request_expiry", "300", "foo", "1"), nil},
+		{"REQ-081", "unknown parameter", bc("request_expiry", "300", "foo", "1"), nil},
 		{"REQ-087", "openid last, twice", bc("scope", "trips.book openid openid profile"), func(t *testing.T, r *approvals.Request) {
 			if got := strings.Join(r.Scope, " "); got != "trips.book openid profile" {
 				t.Errorf("scope %q", got)

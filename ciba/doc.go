@@ -29,6 +29,7 @@
 //	user_code                                      usercode.go     CIBA 7.1.2
 //	hints that name nobody, for blind clients      decoy.go        CIBA 14
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
+//	how often an agent may fail, and for whom ask  limits.go       CIBA 14
 //	when an agent may poll again                   pace.go         CIBA 11
 //	polls that wait for the decision               hold.go         CIBA 10.1; RFC 7240
 //	ping clients, client_notification_token        notify.go       CIBA 4, 7.1; RFC 6750 2.1

@@ -16,8 +16,8 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch
-// and Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch, Limits and
+// Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
@@ -33,6 +33,7 @@ type Parts struct {
 	Keyring   *Keyring
 	Replay    *Replay
 	Fetch     *http.Client // for a client's jwks_uri; nil: such clients cannot prove anything
+	Limits    Limits
 	Now       func() time.Time
 	Log       *slog.Logger
 	Fresh     time.Duration // as in [approvals.NewDirectory]: held polls look again this often
@@ -49,6 +50,7 @@ type Handler struct {
 	pace    *pace
 	codes   *codes
 	decoys  decoys
+	gauges  gauges
 	reach   approvals.Level // the highest of ACRs
 	closing chan struct{}
 	once    sync.Once

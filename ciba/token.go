@@ -42,7 +42,7 @@ func (h *Handler) readCall(c *call, json bool) (err error) {
 	if c.form, err = readParams(c.w, c.r, json); err != nil {
 		return err
 	}
-	if c.caller, err = h.clients.authenticate(c.r, c.form, c.at); err != nil {
+	if err = h.authenticate(c); err != nil {
 		return err
 	}
 	return c.form.noneTwice()

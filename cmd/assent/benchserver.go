@@ -165,7 +165,7 @@ func startService(ctx context.Context, folder, name string, dev bool) (*child, e
 	if dev {
 		args = append(args, "--dev")
 	} else {
-		args = append(args, "--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32")
+		args = append(args, "--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32", "--people-per-minute", "0")
 	}
 	c, err := startChild(ctx, folder, name, args...)
 	if err != nil {

@@ -75,6 +75,7 @@ type Config struct {
 
 	NoExpiryPing bool `env:"ASSENT_NO_EXPIRY_PING" toml:"no-expiry-ping" help:"Do not ping agents when a request expires; they know the time."`
 	StandingDays int  `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
+	PeopleLimit  int  `name:"people-per-minute" default:"200" env:"ASSENT_PEOPLE_PER_MINUTE" toml:"people-per-minute" placeholder:"N" help:"How many people one agent may ask for in a minute; 0 for no limit. Dev mode has none."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
@@ -185,6 +186,9 @@ func (c *Config) check() error {
 	}
 	if c.StandingDays < 0 || c.StandingDays > maxStandingDays {
 		return fmt.Errorf("--standing-days must be 0 to %d", maxStandingDays)
+	}
+	if c.PeopleLimit < 0 {
+		return errors.New("--people-per-minute must not be negative")
 	}
 	later := *c // serve completes the URLs once it knows its port
 	if err := later.completeURLs(); err != nil {

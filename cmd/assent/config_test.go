@@ -39,6 +39,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"life too short", []string{"--issuer", "https://a.example", "--default-expiry", "9"}, "--default-expiry must be at least 10"},
 		{"life too long", []string{"--issuer", "https://a.example", "--max-expiry", "604801"}, "--default-expiry must be"},
 		{"no history", []string{"--issuer", "https://a.example", "--history-days", "0"}, "--history-days must be 1 to"},
+		{"fewer people than none", []string{"--issuer", "https://a.example", "--people-per-minute=-1"}, "--people-per-minute must not"},
 		{"endless history", []string{"--issuer", "https://a.example", "--history-days", "110000"}, "--history-days must be 1 to"},
 		{"endless standing", []string{"--issuer", "https://a.example", "--standing-days", "366"}, "--standing-days must be 0 to 365"},
 		{"plain HTTP without a terminator", []string{"--issuer", "https://a.example"}, "give --tls-cert, or --trusted-proxy"},

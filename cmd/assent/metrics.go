@@ -38,6 +38,9 @@ func newMetrics(s *service) *metrics {
 	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, m.deadJobs, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s})
 	m.countCommits()
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_unknown_parameters_total",
+		Help: "Parameters of backchannel requests that nobody knows, perhaps misspelt."},
+		func() float64 { return float64(s.agents.UnknownParameters()) }))
 	return m
 }
 

@@ -188,7 +188,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(), MTLS: mutual,
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
-		Fetch: newGuardedClient(guardRules{loopback: s.cfg.Dev}), Now: s.clock.Now, Log: s.log})
+		Fetch: newGuardedClient(guardRules{loopback: s.cfg.Dev}), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -219,6 +219,16 @@ func (s *service) reachable() []string {
 		return []string{approvals.LevelSession.ACR(), approvals.LevelLink.ACR()}
 	}
 	return []string{approvals.LevelSession.ACR()}
+}
+
+// limits are those of one agent or address within a minute; dev mode has none.
+func (c *Config) limits() ciba.Limits {
+	if c.Dev {
+		return ciba.Limits{}
+	}
+	limits := ciba.DefaultLimits()
+	limits.People = c.PeopleLimit
+	return limits
 }
 
 // defaultAudience is the aud of tokens whose request names no resource: the first configured one, or a name under the
