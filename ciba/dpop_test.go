@@ -135,6 +135,7 @@ func TestProof(t *testing.T) {
 	s := newBound(t)
 	for _, tt := range tests {
 		t.Run(tt.row+" "+tt.name, func(t *testing.T) {
+			row(t, tt.row)
 			key := tt.alg
 			a := s.post("/token", tk("x", "client_id", "bound"), "DPoP", proofOf(t, key, tt.alg, tt.header, tt.claims...))
 			want := "invalid_dpop_proof"
@@ -248,7 +249,7 @@ func TestProofForms(t *testing.T) {
 // TestBoundToken is REQ-039, 201, 202 and 239, worked example 13.1: without a proof nothing is spent, every poll takes a
 // new one, and the token is bound to its key.
 func TestBoundToken(t *testing.T) {
-	row(t, "REQ-239")
+	row(t, "REQ-039", "REQ-239")
 	for _, client := range []string{"bound", "travel"} { // registered for it, or just doing it
 		t.Run(client, func(t *testing.T) {
 			s := newBound(t)
@@ -315,6 +316,7 @@ func TestProofOnce(t *testing.T) {
 
 // TestProofOnceAtOnce: of many simultaneous uses of one proof, one passes.
 func TestProofOnceAtOnce(t *testing.T) {
+	row(t, "REQ-202")
 	s := newBound(t)
 	proof := proofOf(t, "ES256", "ES256", nil)
 	var passed atomic.Int32
@@ -406,7 +408,7 @@ func TestNonce(t *testing.T) {
 
 // TestPromisedKey is REQ-203: who asks with a key collects with that key, and a wrong one spends nothing.
 func TestPromisedKey(t *testing.T) {
-	row(t, "REQ-203")
+	row(t, "REQ-084", "REQ-203")
 	s := newBound(t)
 	proof := func(key, path string) []string {
 		return []string{"DPoP", proofOf(t, key, key, nil, "htu", testIssuer+path)}

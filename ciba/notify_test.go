@@ -12,7 +12,7 @@ import (
 
 // REQ-022 to 024: which clients can be registered for pings.
 func TestRegisterPing(t *testing.T) {
-	row(t, "REQ-022", "REQ-023", "REQ-024")
+	row(t, "REQ-020", "REQ-022", "REQ-023", "REQ-024")
 	const endpoint, mode = "backchannel_client_notification_endpoint", "backchannel_token_delivery_mode"
 	tests := []struct {
 		name, metadata string
@@ -102,6 +102,7 @@ func TestNotificationToken(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			row(t, tt.name)
 			a := p.post("/bc-authorize", bc("client_notification_token", tt.token))
 			if a.status != tt.want || tt.want == 400 && a.code() != "invalid_request" {
 				t.Errorf("%d %s", a.status, a.raw)
@@ -193,7 +194,7 @@ func TestNotificationTokenIsSigned(t *testing.T) {
 
 // REQ-205: before and after its ping, a ping client polls like any other.
 func TestPingClientPolls(t *testing.T) {
-	row(t, "REQ-205", "REQ-190")
+	row(t, "REQ-190", "REQ-205")
 	synctest.Test(t, func(t *testing.T) {
 		p, endpoint, _ := timed(t, "204")
 		handle := p.ask(t)

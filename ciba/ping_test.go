@@ -219,6 +219,7 @@ func (p *pinger) steps(t testing.TB) []approvals.Step {
 
 // CIBA section 10.2: the exact call, what it does not say, and what is left of it: REQ-207, 208, 209, 211, 213.
 func TestPing(t *testing.T) {
+	row(t, "REQ-207", "REQ-208", "REQ-209", "REQ-211", "REQ-213")
 	t.Parallel()
 	outcomes := map[string]func(p *pinger, handle string){
 		"approved": func(p *pinger, handle string) { p.approve(p.t, handle) },

@@ -169,7 +169,7 @@ func TestPingAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			row(t, tt.name[:7], "REQ-217", "REQ-140")
+			row(t, tt.name, "REQ-140", "REQ-217")
 			synctest.Test(t, func(t *testing.T) {
 				p, endpoint, _ := timed(t, tt.says...)
 				handle := p.ask(t, "requested_expiry", "3600")
@@ -567,6 +567,7 @@ func TestPingAlert(t *testing.T) {
 
 // The pauses between calls: anything up to a bound that doubles (REQ-216).
 func TestPingPauses(t *testing.T) {
+	row(t, "REQ-216")
 	want := []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600}
 	for i, bound := range want {
 		if got := longest(i + 1); got != bound*time.Second {

@@ -279,7 +279,7 @@ func TestGuardPorts(t *testing.T) {
 
 // REQ-220: the name is public when it is registered and points inside when it is called.
 func TestGuardRebinding(t *testing.T) {
-	row(t, "REQ-220", "REQ-284")
+	row(t, "REQ-024", "REQ-220", "REQ-284")
 	var inside atomic.Bool
 	resolver := newDNS(t, func(string) []string {
 		if inside.Load() {

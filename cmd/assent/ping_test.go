@@ -109,6 +109,7 @@ func pingAsks(t *testing.T, agent *agentHTTP, n int) []string {
 // A ping for every kind of end, over the real binary: approved, denied, withdrawn, expired. Then the agent collects as
 // any other does.
 func TestPingStory(t *testing.T) {
+	row(t, "REQ-205", "REQ-209", "REQ-210")
 	t.Parallel()
 	rowtest.Row(t, "REQ-209", "REQ-210", "REQ-205")
 	end := newPingEnd(t)
@@ -145,6 +146,7 @@ func forward(t *testing.T, p *process, by string) {
 // Killed while pings are under way and robbed of its JetStream folder, the service still tells of every decision, and
 // repeats at most what was under way at the kill (REQ-218).
 func TestPingCrash(t *testing.T) {
+	row(t, "REQ-217", "REQ-218")
 	t.Parallel()
 	rowtest.Row(t, "REQ-218")
 	const some = 40
@@ -195,6 +197,7 @@ func TestPingCrash(t *testing.T) {
 
 // Killed between decision and ping: nothing was under way, so nothing is repeated.
 func TestPingLostBetween(t *testing.T) {
+	row(t, "REQ-218")
 	t.Parallel()
 	const some = 30
 	end := newPingEnd(t)
