@@ -362,6 +362,30 @@ func TestStandingIsOver(t *testing.T) {
 	}
 }
 
+// REQ-121, 116, 122: the code is on the page as it came; one that is shown twice is marked, and none is made up.
+func TestCodeOnThePage(t *testing.T) {
+	rowtest.Row(t, "REQ-116", "REQ-121", "REQ-122")
+	const same = "Another open request of this agent shows the same code."
+	w := newWorld(t, false)
+	first := w.ask("ann", payment)
+	b, p := w.openPage(first)
+	p.want(http.StatusOK, "Check that your agent shows H3-91").lacks(same)
+	second := w.ask("ann", payment)
+	other := w.ask("ann", payment, func(a *approvals.Ask) { a.Binding = "h3-91" })
+	none := w.ask("ann", payment, func(a *approvals.Ask) { a.Binding = "" })
+	at := func(r *approvals.Request) string { return "/requests/" + string(r.ID) }
+	for _, r := range []*approvals.Request{first, second} {
+		b.get(at(r)).want(http.StatusOK, "Check that your agent shows H3-91", same)
+	}
+	b.get(at(other)).want(http.StatusOK, "Check that your agent shows h3-91").lacks(same)
+	b.get(at(none)).want(http.StatusOK, "You were not in a conversation with this agent.").lacks("Check that your agent shows", same)
+	if !strings.Contains(w.logged.String(), "one code in several open requests") {
+		t.Error("the log does not say so")
+	}
+	b.follow(b.press(b.get(at(second)), "/deny"))
+	b.get(at(first)).want(http.StatusOK, "Check that your agent shows H3-91").lacks(same)
+}
+
 func TestAnswerLostAfterCommit(t *testing.T) {
 	w := newWorld(t, false)
 	r := w.ask("ann", payment)

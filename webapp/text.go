@@ -74,6 +74,7 @@ var texts = map[string]phrase{
 	"ask.from":      {"Approval request from %s", "%s의 승인 요청"},
 	"ask.words":     {"Written by the agent, not checked by us", "에이전트가 쓴 내용이에요. 확인된 내용은 아니에요."},
 	"ask.code":      {"Check that your agent shows %s", "에이전트 화면의 번호가 %s인지 확인해 주세요"},
+	"ask.sameCode":  {"Another open request of this agent shows the same code. Read what each one asks.", "이 에이전트의 다른 요청도 같은 번호를 보여요. 무엇을 요청하는지 각각 읽어 주세요."},
 	"ask.noCode":    {"You were not in a conversation with this agent.", "지금 대화 중인 에이전트의 요청이 아니에요."},
 	"ask.trust":     {"If you did not ask for this, deny it.", "요청한 적이 없다면 거절해 주세요."},
 	"ask.left":      {"%s left", "%s 남았어요"},

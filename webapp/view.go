@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ type requestView struct {
 	Action    string
 	Sections  []section
 	Code      string // binding_message, to compare
+	Again     bool   // another open request shows the same one
 	Button    string
 	Locale    string // of the disclosure
 	Digest    string
@@ -93,8 +95,29 @@ func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
 		Left: int(max(0, r.DecideBy.Sub(now)).Seconds())}
 	view.layOut(shown)
 	h.stage(v, r, view, now)
+	if view.Stage == "open" && view.Code != "" {
+		if view.Again, err = h.sameCode(v, r, now); err != nil {
+			return nil, err
+		}
+	}
 	view.Live = live{URL: v.path("/live?request=" + view.ID), Seen: view.version(v.lang)}
 	return view, nil
+}
+
+// sameCode reports whether the agent shows the code of r in another open request too, so that comparing it does not tell
+// which of them is meant (REQ-121).
+func (h *Handler) sameCode(v *visit, r *approvals.Request, now time.Time) (bool, error) {
+	open, err := h.Desk.List(v.Context(), approvals.Query{Person: r.Subject, States: []approvals.State{approvals.Pending}})
+	if err != nil {
+		return false, fmt.Errorf("look for equal codes: %w", err)
+	}
+	same := slices.ContainsFunc(open, func(o *approvals.Request) bool {
+		return o.ID != r.ID && o.Agent == r.Agent && o.Binding == r.Binding && o.StateAt(now) == approvals.Pending
+	})
+	if same {
+		h.Log.WarnContext(v.Context(), "an agent shows one code in several open requests", "request", r)
+	}
+	return same, nil
 }
 
 // layOut sorts the facts into the places that the page has for them. None is left out.
