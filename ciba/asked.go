@@ -37,6 +37,23 @@ func scopeTokens(text string) (tokens []string) {
 	return tokens
 }
 
+// maxContext is the longest request_context in bytes.
+const maxContext = 4 << 10
+
+// readContext is REQ-141: what the client says about where its request comes from has a form, so that a client hears of
+// its mistakes. Nothing here decides by it, so it is not kept.
+func (a *asking) readContext() error {
+	text := a.form.get("request_context")
+	if text == "" {
+		return nil
+	}
+	v, err := approvals.ParseJSON([]byte(text))
+	if _, object := v.(map[string]any); err != nil || !object || len(text) > maxContext {
+		return badRequest("The request_context must be a JSON object of at most 4 KiB.")
+	}
+	return nil
+}
+
 // validScope checks the characters of RFC 6749 section 3.3.
 func validScope(text string) bool {
 	return !strings.ContainsFunc(text, func(c rune) bool {

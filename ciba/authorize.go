@@ -27,8 +27,9 @@ type asking struct {
 	once *once  // what an Idempotency-Key means, or nil
 	kept []byte // the answer to an earlier request with that key
 
-	burns []burn // what the request uses up
-	token string // client_notification_token of a ping client
+	burns  []burn // what the request uses up
+	signed string // the request object that it came in, or ""
+	token  string // client_notification_token of a ping client
 }
 
 // authorize answers CIBA section 7: the request is durable before the answer leaves, and no message to the person is
@@ -68,6 +69,7 @@ func (a *asking) read() error {
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
 		(*asking).readCode,     // user_code
+		(*asking).readContext,  // request_context
 		(*asking).readToken,    // client_notification_token
 		(*asking).readOnce,     // Idempotency-Key: a repeat is answered from here
 		(*asking).unused,       // jti of request object and login_hint_token
@@ -178,6 +180,7 @@ func (a *asking) open() ([]byte, error) {
 		a.id = r.ID
 		body, writes, err = a.acknowledge(r.ID, secret, r.ExpiresAt.Sub(r.CreatedAt))
 		writes = append(writes, a.promised(r.ID, r.ExpiresAt)...)
+		writes = append(writes, a.evidence(r)...)
 		return append(writes, a.errandOf(r, secret)...), err
 	}
 	_, _, err := a.h.Desk.Open(a.r.Context(), a.ask)

@@ -63,6 +63,7 @@ func TestOrder(t *testing.T) {
 		{"acr", func(sh *shot) { sh.set("acr_values", `a"b`) }, "invalid_request", "acr_values"},
 		{"binding message", func(sh *shot) { sh.set("binding_message", "a\nb") }, "invalid_binding_message", "characters"},
 		{"user code", func(sh *shot) { sh.set("user_code", strings.Repeat("x", 129)) }, "invalid_user_code", "wrong"},
+		{"context", func(sh *shot) { sh.set("request_context", "[]") }, "invalid_request", "request_context"},
 		{"key", func(sh *shot) { sh.headers = []string{"Idempotency-Key", strings.Repeat("k", 256)} }, "invalid_request", "Idempotency-Key"},
 		{"person", func(sh *shot) { sh.unless("login_hint", "a\x07", "nobody") }, "unknown_user_id", "hint"},
 		{"wrong code", func(sh *shot) { sh.unless("user_code", strings.Repeat("x", 129), "4712") }, "invalid_user_code", "wrong"},

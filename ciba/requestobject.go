@@ -1,7 +1,9 @@
 package ciba
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,11 +23,41 @@ const requestLife = time.Hour
 // kindRequest is the record kind of request objects that led to a request.
 const kindRequest = "ciba.request"
 
+// kindEvidence is the record kind of request objects as they were signed.
+const kindEvidence = "ciba.evidence"
+
 // askParams are the parameters of CIBA section 7.1 and our extensions to it: with a request object they are inside it,
 // and nowhere else (REQ-151).
 var askParams = []string{"scope", "client_notification_token", "acr_values", "login_hint_token", "id_token_hint",
 	"login_hint", "binding_message", "user_code", "requested_expiry", "request_context", "resource", "audience",
 	"authorization_details"}
+
+// evidencePurpose is what the kept request object of a request is sealed for.
+func evidencePurpose(id approvals.ID) string { return kindEvidence + "/" + string(id) }
+
+// evidence is the write that keeps what the agent has signed for as long as the request itself is kept, sealed: it shows
+// who asked for what, and in which words (REQ-159).
+func (a *asking) evidence(r *approvals.Request) []approvals.Write {
+	if a.signed == "" {
+		return nil
+	}
+	sealed := a.h.Root.Seal(evidencePurpose(r.ID), []byte(a.signed))
+	return []approvals.Write{approvals.PutNew(kindEvidence, string(r.ID), sealed, r.ExpiresAt.Add(a.h.Desk.Terms.History))}
+}
+
+// SignedRequest returns the request object that led to a request, as its agent signed it. It is [approvals.ErrNotFound]
+// for requests that came without one.
+func (h *Handler) SignedRequest(ctx context.Context, id approvals.ID) (string, error) {
+	rec, err := h.Records.Get(ctx, kindEvidence, string(id))
+	if err != nil {
+		return "", fmt.Errorf("signed request of %s: %w", id, err)
+	}
+	plain, err := h.Root.Open(evidencePurpose(id), rec.Value)
+	if err != nil {
+		return "", fmt.Errorf("signed request of %s: %w", id, err)
+	}
+	return string(plain), nil
+}
 
 func badObject(rule string) *fault { return badRequest("The request object " + rule + ".") }
 
@@ -56,6 +88,7 @@ func (a *asking) readRequest() error {
 		return badRequest("With a request object, other parameters must be inside it.")
 	}
 	a.form, err = object.claims.params()
+	a.signed = text
 	return err
 }
 

@@ -3,6 +3,7 @@ package ciba
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,6 +210,31 @@ func TestRequestObjectOnce(t *testing.T) {
 	wait.Wait()
 	if opened.Load() != 1 || refused.Load() != 9 {
 		t.Errorf("%d opened, %d refused", opened.Load(), refused.Load())
+	}
+}
+
+// TestSignedRequestIsKept is REQ-159: what the agent has signed can be shown later, and only by whoever has the root key.
+func TestSignedRequestIsKept(t *testing.T) {
+	row(t, "REQ-159")
+	s := newService(t)
+	s.addSigning(t)
+	text := jws(t, "ES256", "ES256", nil, objectClaims(signer))
+	handle := s.post("/bc-authorize", ro(signer, text)).text("auth_req_id")
+	if got, err := s.SignedRequest(t.Context(), idOf(handle)); err != nil || got != text {
+		t.Errorf("%q, %v", got, err)
+	}
+	rec, err := s.store.Get(t.Context(), kindEvidence, string(idOf(handle)))
+	must(t, err)
+	if strings.Contains(string(rec.Value), text[:40]) || rec.Expires.Before(time.Now().Add(s.Desk.Terms.History)) {
+		t.Errorf("kept until %v: %s", rec.Expires, rec.Value)
+	}
+	refused := s.count()
+	s.post("/bc-authorize", ro(signer, jws(t, "ES256", "ES256", nil, objectClaims(signer, "scope", "nope"))))
+	if list, err := s.store.Scan(t.Context(), kindEvidence, "", 10); err != nil || len(list) != 1 || s.count() != refused {
+		t.Errorf("%d objects are kept, %v", len(list), err)
+	}
+	if _, err := s.SignedRequest(t.Context(), idOf(s.ask(t))); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("of an unsigned request: %v", err)
 	}
 }
 

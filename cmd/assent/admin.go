@@ -69,6 +69,9 @@ type (
 	disabled struct {
 		Withdrawn int `json:"withdrawn"`
 	}
+	signedRequest struct {
+		Request string `json:"request"` // a compact JWS
+	}
 	adminError struct {
 		Error string `json:"error"`
 	}
@@ -92,6 +95,7 @@ func (a *admin) handler() http.Handler {
 		"GET /pings":                      a.listPings,
 		"POST /pings/{id}/replay":         a.replayPing,
 		"POST /doctor/send":               a.sendTest,
+		"GET /requests/{id}/signed":       a.signedRequest,
 		"GET /doctor":                     func(r *http.Request) (any, error) { return a.s.examine(r.Context()), nil },
 	} {
 		mux.HandleFunc(pattern, a.serve(serve))
@@ -256,6 +260,12 @@ func (a *admin) enableAgent(r *http.Request) (any, error) {
 		g.Disabled = false
 		return nil
 	})
+}
+
+// signedRequest exports what an agent has signed, as evidence of what it asked for (REQ-159).
+func (a *admin) signedRequest(r *http.Request) (any, error) {
+	text, err := a.s.agents.SignedRequest(r.Context(), approvals.ID(r.PathValue("id")))
+	return signedRequest{text}, err
 }
 
 // operator is who acts over the administration socket.
