@@ -1,8 +1,10 @@
 package ciba
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -123,7 +125,7 @@ func TestClientDocuments(t *testing.T) {
 // TestNotOffered: what this server does not do is not advertised, cannot be registered, and changes nothing when it is
 // sent.
 func TestNotOffered(t *testing.T) {
-	row(t, "REQ-018", "REQ-022", "REQ-073", "REQ-115", "REQ-224", "REQ-225", "REQ-226", "REQ-227", "REQ-228", "REQ-229", "REQ-230")
+	row(t, "REQ-018", "REQ-022", "REQ-073", "REQ-115", "REQ-224", "REQ-225", "REQ-226", "REQ-227", "REQ-228", "REQ-229", "REQ-230", "REQ-004")
 	s := newService(t)
 	document := s.get("/.well-known/openid-configuration")
 	for _, member := range []string{"backchannel_endpoint_login_hint_token_types_supported", "authorization_endpoint",
@@ -148,19 +150,61 @@ func TestNotOffered(t *testing.T) {
 	}
 }
 
-// TestUnknownParameters is REQ-081: they change nothing, and request_context is one of them (REQ-141).
-func TestUnknownParameters(t *testing.T) {
+// TestRequestContext is REQ-141: an object of bounded size, plain or signed, which nothing decides by and nobody keeps.
+func TestRequestContext(t *testing.T) {
 	row(t, "REQ-141")
 	s := newService(t)
-	for _, context := range []string{`{"ip":"192.0.2.1"}`, `[]`, "canary"} {
-		a := s.post("/bc-authorize", bc("request_context", context))
-		if a.status != 200 {
-			t.Fatalf("%d %s", a.status, a.raw)
+	s.addSigning(t)
+	tests := []struct {
+		name, context string
+		ok            bool
+	}{
+		{"object", `{"ip":"192.0.2.1","device":{"canary":"CANARY"}}`, true},
+		{"array", `[]`, false},
+		{"text", `"x"`, false},
+		{"not JSON", `{`, false},
+		{"too long", `{"a":"` + strings.Repeat("x", maxContext) + `"}`, false},
+	}
+	for _, tt := range tests {
+		claims := objectClaims(signer, "request_context", json.RawMessage(`"x"`))
+		if tt.name != "not JSON" {
+			claims = objectClaims(signer, "request_context", json.RawMessage(tt.context))
 		}
-		r, err := s.store.Request(t.Context(), idOf(a.text("auth_req_id")))
-		must(t, err)
-		if strings.Contains(stored(t, r), context) {
-			t.Errorf("%s is kept", context)
+		for _, f := range []form{bc("request_context", tt.context), ro(signer, jws(t, "ES256", "ES256", nil, claims))} {
+			a := s.post("/bc-authorize", f)
+			if (a.status == 200) != tt.ok || !tt.ok && a.code() != "invalid_request" {
+				t.Errorf("%s: %d %s", tt.name, a.status, a.raw)
+			}
+			if !tt.ok {
+				continue
+			}
+			r, err := s.store.Request(t.Context(), idOf(a.text("auth_req_id")))
+			must(t, err)
+			if strings.Contains(stored(t, r), "CANARY") {
+				t.Error("it is kept")
+			}
+		}
+	}
+}
+
+// TestHintIsNotKept is REQ-283: once it is known who is meant, nobody needs to know how that was said.
+func TestHintIsNotKept(t *testing.T) {
+	row(t, "REQ-283")
+	var out bytes.Buffer
+	s := newService(t, func(p *Parts) {
+		p.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	for _, hint := range []string{"ann@example.com", "+4930123456", "nobody-canary"} {
+		a := s.post("/bc-authorize", bc("login_hint", hint))
+		if a.status == 200 {
+			r, err := s.store.Request(t.Context(), idOf(a.text("auth_req_id")))
+			must(t, err)
+			if strings.Contains(stored(t, r), hint) {
+				t.Errorf("%s is kept", hint)
+			}
+		}
+		if strings.Contains(out.String(), hint) || strings.Contains(a.raw, hint) {
+			t.Errorf("%s is in the log or in the answer", hint)
 		}
 	}
 }

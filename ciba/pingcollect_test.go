@@ -1,6 +1,7 @@
 package ciba
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,6 +26,25 @@ func TestCollectDuringPing(t *testing.T) {
 	rec.next(t)
 	if a := <-collected; a.status != 200 {
 		t.Errorf("within the ping: %d %s", a.status, a.raw)
+	}
+}
+
+// TestPingIsSealed is REQ-140 and 278: what a ping needs lies in the store for as long as it is needed, and cannot be read
+// there.
+func TestPingIsSealed(t *testing.T) {
+	row(t, "REQ-140", "REQ-278")
+	p, _, _ := plainPinger(t)
+	handle := p.ask(t)
+	kept := p.records(t, kindPing)
+	if kept == "" {
+		t.Fatal("nothing is kept")
+	}
+	for _, secret := range []string{pingToken, handle[27:]} {
+		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))[:20]} {
+			if strings.Contains(kept, form) {
+				t.Errorf("%q is in %s", form, kept)
+			}
+		}
 	}
 }
 

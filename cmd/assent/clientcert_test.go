@@ -60,6 +60,7 @@ func curveKey(t *testing.T) *ecdsa.PrivateKey {
 
 // REQ-076, 262: on the wire, TLS 1.3, or 1.2 with the ECDHE AES-GCM suites, and nothing else. Both listeners are alike.
 func TestTLSOnTheWire(t *testing.T) {
+	row(t, "REQ-076", "REQ-262")
 	modulus, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +126,7 @@ func shake(address string, config *tls.Config) error {
 
 // REQ-069 with RFC 9440: a certificate header counts from the terminator only, and never twice.
 func TestForwardedCertificate(t *testing.T) {
+	row(t, "REQ-069")
 	pair := credentials(t, &x509.Certificate{Subject: pkix.Name{CommonName: "agent"}}, curveKey(t), nil)
 	binary := ":" + base64.StdEncoding.EncodeToString(pair.Leaf.Raw) + ":"
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}))
@@ -320,6 +322,7 @@ func digest(b []byte) string {
 
 // A whole approval with certificates, through the real binary and real TLS: REQ-009, 067, 068, 069, 239.
 func TestCertificateStory(t *testing.T) {
+	row(t, "REQ-009", "REQ-067", "REQ-068", "REQ-239")
 	t.Parallel()
 	authority := credentials(t, &x509.Certificate{Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true}, curveKey(t), nil)
 	issued := credentials(t, &x509.Certificate{DNSNames: []string{"agent.example"},
@@ -391,6 +394,7 @@ func prove(t *testing.T, key *ecdsa.PrivateKey, issuer, nonce string) string {
 // A whole approval with DPoP, through the real binary and kill -9: REQ-201, 202, 239. The nonce outlives the process,
 // and so does the memory of what was used.
 func TestProofStory(t *testing.T) {
+	row(t, "REQ-201", "REQ-202", "REQ-239")
 	t.Parallel()
 	authority := credentials(t, &x509.Certificate{Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true}, curveKey(t), nil)
 	c := startCertified(t, authority, authority)
