@@ -377,11 +377,14 @@ func (s *opServer) ping(a *asked) int {
 	return ping(s.endpoint, token, `{"auth_req_id":"`+a.handle+`"}`)
 }
 
+// pings go over connections of their own: a test server that closes takes the idle ones of the default client along.
+var pinger = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func ping(endpoint, token, body string) int {
 	r, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, endpoint, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := pinger.Do(r)
 	if err != nil {
 		return -1
 	}
