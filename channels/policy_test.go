@@ -7,6 +7,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/ciba/rowtest"
 )
 
 // prefer changes Ann's preferences.
@@ -53,6 +54,7 @@ func (h *house) state(t testing.TB, id approvals.ID) (approvals.State, approvals
 
 // TestQuietHoursHold: the message waits for the person's morning, and the timeline says why, once.
 func TestQuietHoursHold(t *testing.T) {
+	rowtest.Row(t, "REQ-268")
 	h := newHouse(t) // noon in London, one o'clock in Berlin
 	h.prefer(t, func(p *approvals.Person) { p.Quiet = approvals.QuietHours{From: "12:30", To: "14:00"} })
 	r := h.lived(t, 3*time.Hour)

@@ -9,7 +9,7 @@ import (
 
 // TestLoginHint is REQ-104 to 106: every documented form finds Ann, and nothing else does.
 func TestLoginHint(t *testing.T) {
-	row(t, "REQ-104", "REQ-105", "REQ-106")
+	row(t, "REQ-104", "REQ-105", "REQ-106", "REQ-259")
 	tests := []struct {
 		name, hint, want string // want: sub, or an error code
 	}{

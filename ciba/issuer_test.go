@@ -17,7 +17,7 @@ import (
 
 // TestTokens is section 9: what is in the answer and in both tokens, and what is not.
 func TestTokens(t *testing.T) {
-	row(t, "REQ-002", "REQ-130", "REQ-231", "REQ-232", "REQ-234", "REQ-235", "REQ-236", "REQ-238", "REQ-240", "REQ-242", "REQ-243", "REQ-244", "REQ-245", "REQ-246", "REQ-288")
+	row(t, "REQ-002", "REQ-130", "REQ-231", "REQ-232", "REQ-234", "REQ-235", "REQ-236", "REQ-238", "REQ-241", "REQ-240", "REQ-242", "REQ-243", "REQ-244", "REQ-245", "REQ-246", "REQ-288", "REQ-261")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		handle := s.ask(t, "scope", "openid trips.book", "authorization_details", payment, "acr_values", "phr",

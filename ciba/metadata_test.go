@@ -13,7 +13,7 @@ import (
 
 // TestDiscovery is section 1a: one document at both paths, saying what works.
 func TestDiscovery(t *testing.T) {
-	row(t, "REQ-001", "REQ-002", "REQ-003", "REQ-004", "REQ-005", "REQ-006", "REQ-007", "REQ-008", "REQ-010", "REQ-013", "REQ-014", "REQ-019", "REQ-016")
+	row(t, "REQ-001", "REQ-002", "REQ-003", "REQ-004", "REQ-005", "REQ-006", "REQ-007", "REQ-008", "REQ-010", "REQ-013", "REQ-014", "REQ-019", "REQ-016", "REQ-015")
 	s := newService(t)
 	a := s.get("/.well-known/openid-configuration")
 	if b := s.get("/.well-known/oauth-authorization-server"); a.raw != b.raw { // REQ-001

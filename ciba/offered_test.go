@@ -75,7 +75,7 @@ func TestJWKS(t *testing.T) {
 // TestAdvertisedACRs is REQ-016: every level that is advertised can be asked for, and the token says so when it was
 // reached.
 func TestAdvertisedACRs(t *testing.T) {
-	row(t, "REQ-016", "REQ-130")
+	row(t, "REQ-016", "REQ-130", "REQ-260")
 	s := newService(t, func(p *Parts) { p.ACRs = []string{approvals.LevelSession.ACR(), approvals.LevelPasskey.ACR()} })
 	for _, v := range s.get("/.well-known/openid-configuration").json["acr_values_supported"].([]any) {
 		acr := v.(string)
@@ -125,7 +125,7 @@ func TestClientDocuments(t *testing.T) {
 // TestNotOffered: what this server does not do is not advertised, cannot be registered, and changes nothing when it is
 // sent.
 func TestNotOffered(t *testing.T) {
-	row(t, "REQ-018", "REQ-022", "REQ-073", "REQ-115", "REQ-224", "REQ-225", "REQ-226", "REQ-227", "REQ-228", "REQ-229", "REQ-230", "REQ-004")
+	row(t, "REQ-018", "REQ-022", "REQ-073", "REQ-115", "REQ-224", "REQ-225", "REQ-226", "REQ-227", "REQ-228", "REQ-229", "REQ-230", "REQ-004", "REQ-250", "REQ-255")
 	s := newService(t)
 	document := s.get("/.well-known/openid-configuration")
 	for _, member := range []string{"backchannel_endpoint_login_hint_token_types_supported", "authorization_endpoint",
@@ -144,6 +144,10 @@ func TestNotOffered(t *testing.T) {
 	if err == nil {
 		t.Error("push can be registered")
 	}
+	asked := form{"client_id": {"travel"}, "client_secret": {testSecret}, "token": {"x"}}
+	if a := s.post("/introspect", asked, "Accept", "application/token-introspection+jwt"); a.status != 200 || a.json["active"] != false {
+		t.Errorf("signed introspection: %d %s", a.status, a.raw) // plain JSON, as for everybody
+	}
 	attested := []string{"OAuth-Client-Attestation", "e30.e30.AA", "OAuth-Client-Attestation-PoP", "e30.e30.AA"}
 	if a := s.post("/bc-authorize", bc("client_secret", ""), attested...); a.status != 401 {
 		t.Errorf("attestation: %d %s", a.status, a.raw)
@@ -152,7 +156,7 @@ func TestNotOffered(t *testing.T) {
 
 // TestRequestContext is REQ-141: an object of bounded size, plain or signed, which nothing decides by and nobody keeps.
 func TestRequestContext(t *testing.T) {
-	row(t, "REQ-141")
+	row(t, "REQ-141", "REQ-277", "REQ-292")
 	s := newService(t)
 	s.addSigning(t)
 	tests := []struct {

@@ -74,7 +74,7 @@ func (s *service) reach(t *testing.T, handle, state string) {
 // TestStateOrder walks every state, before and after the request's end, swept and not, with a first poll, one in time
 // and one too early.
 func TestStateOrder(t *testing.T) {
-	row(t, "REQ-182", "REQ-190", "REQ-193", "REQ-196", "REQ-197")
+	row(t, "REQ-182", "REQ-190", "REQ-193", "REQ-196", "REQ-197", "REQ-286")
 	const life = 60 * time.Second
 	met := 0
 	for _, state := range []string{"pending", "approved", "denied", "withdrawn", "not eligible", "failed", "redeemed"} {

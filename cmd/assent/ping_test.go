@@ -109,7 +109,7 @@ func pingAsks(t *testing.T, agent *agentHTTP, n int) []string {
 // A ping for every kind of end, over the real binary: approved, denied, withdrawn, expired. Then the agent collects as
 // any other does.
 func TestPingStory(t *testing.T) {
-	row(t, "REQ-205", "REQ-209", "REQ-210")
+	row(t, "REQ-205", "REQ-209", "REQ-210", "REQ-286")
 	t.Parallel()
 	rowtest.Row(t, "REQ-209", "REQ-210", "REQ-205")
 	end := newPingEnd(t)
