@@ -27,7 +27,7 @@ type tableRow struct {
 	tests                        []string // where it is pinned
 }
 
-var tableLine = regexp.MustCompile("^\\| (REQ-[0-9]{3}) \\| (.+) \\| ([a-z ]+) \\| (.*) \\|$")
+var tableLine = regexp.MustCompile(`^\| (REQ-[0-9]{3}) \| (.+) \| ([a-z ]+) \| (.*) \|$`)
 
 var pinned = regexp.MustCompile("`([^`]+)`")
 

@@ -127,9 +127,9 @@ func addressOf(remote string) string {
 	return network.String()
 }
 
-// resolve finds whom the hint means. A client that asks for very many people, or again and again for nobody, is put off:
-// it may be trying what approval it can get, or who exists (REQ-267). Blind clients learn nothing by it: people and
-// nobody count alike.
+// resolve finds whom the hint means. A client that asks for very many people, or again and again for nobody, is put
+// off: it may be trying what approval it can get, or who exists (REQ-267). Blind clients learn nothing by it: people
+// and nobody count alike.
 func (a *asking) resolve() (*approvals.Person, error) {
 	g, limits, client := &a.h.gauges, a.h.Limits, string(a.agent.ID)
 	if wait := max(g.unknown.over(client, limits.Unknown, a.at), g.people.over(client, limits.People, a.at)); wait > 0 {

@@ -11,14 +11,15 @@ import (
 	"testing"
 )
 
-// Folder is the environment variable that names the folder for the rows a run has reached. Without it nothing is written.
+// Folder is the environment variable that names the folder for the rows a run has reached. Without it nothing is
+// written.
 const Folder = "ASSENT_ROWS"
 
 var name = regexp.MustCompile(`^REQ-[0-9]{3}$`)
 
-// Row says that t asserts these rows. They are reached when t has ended and has neither failed nor been skipped. The names
-// may come from a table of tests: of "REQ-123 empty" the first word counts, and what does not begin with REQ, such as the
-// section of a specification, is no row.
+// Row says that t asserts these rows. They are reached when t has ended and has neither failed nor been skipped. The
+// names may come from a table of tests: of "REQ-123 empty" the first word counts, and what does not begin with REQ,
+// such as the section of a specification, is no row.
 func Row(t testing.TB, names ...string) {
 	t.Helper()
 	var rows []string
