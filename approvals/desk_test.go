@@ -303,6 +303,12 @@ func TestEligibilityAtRedemption(t *testing.T) {
 			changed.Disabled = true
 			o.saveAgent(&changed)
 		},
+		"agent removed": func(o *office) {
+			a, _ := o.dir.Agent(o.t.Context(), "bot")
+			if err := o.dir.RemoveAgent(o.t.Context(), a); err != nil {
+				o.t.Fatal(err)
+			}
+		},
 		"type withdrawn": func(o *office) {
 			a, _ := o.dir.Agent(o.t.Context(), "bot")
 			changed := *a

@@ -164,8 +164,8 @@ func (d *Directory) readPerson(ctx context.Context, id PersonID) (*Person, error
 	return decodePerson(rec)
 }
 
-// SaveAgent creates an agent, or replaces the revision that was read.
-func (d *Directory) SaveAgent(ctx context.Context, a *Agent) error {
+// SaveAgent creates an agent, or replaces the revision that was read, together with the given record writes.
+func (d *Directory) SaveAgent(ctx context.Context, a *Agent, also ...Write) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
@@ -175,10 +175,20 @@ func (d *Directory) SaveAgent(ctx context.Context, a *Agent) error {
 		return fmt.Errorf("save agent: %w", err)
 	}
 	w := Write{Record: Record{Kind: KindAgent, Key: string(a.ID), Value: value, Revision: a.Revision}}
-	if err := d.records.Apply(context.WithoutCancel(ctx), w); err != nil {
-		return fmt.Errorf("save agent: %w", err)
+	return d.applyAgent(ctx, "save", a.ID, append(also, w))
+}
+
+// RemoveAgent deletes the revision of an agent that was read, together with the given record writes. Its requests stay,
+// and nothing of them can be collected any more.
+func (d *Directory) RemoveAgent(ctx context.Context, a *Agent, also ...Write) error {
+	return d.applyAgent(ctx, "remove", a.ID, append(also, Delete(KindAgent, string(a.ID), a.Revision)))
+}
+
+func (d *Directory) applyAgent(ctx context.Context, doing string, id AgentID, writes []Write) error {
+	if err := d.records.Apply(context.WithoutCancel(ctx), writes...); err != nil {
+		return fmt.Errorf("%s agent: %w", doing, err)
 	}
-	d.tell([]string{TopicRecord(KindAgent, string(a.ID))})
+	d.tell([]string{TopicRecord(KindAgent, string(id))})
 	return nil
 }
 
