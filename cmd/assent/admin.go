@@ -212,7 +212,7 @@ func (s *service) parseMetadata(ctx context.Context, metadata []byte) (ciba.Meta
 		return m, err
 	}
 	if s.guard().check(ctx, m.NotifyURL) != nil {
-		err = &approvals.FieldError{Field: "backchannel_client_notification_endpoint", Rule: "must be at a public address, on port 443"}
+		err = &approvals.FieldError{Field: "backchannel_client_notification_endpoint", Rule: "must be at a public address, on port 443 or one of --outbound-ports"}
 	}
 	return m, err
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +78,8 @@ type Config struct {
 	StandingDays int  `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
 	PeopleLimit  int  `name:"people-per-minute" default:"200" env:"ASSENT_PEOPLE_PER_MINUTE" toml:"people-per-minute" placeholder:"N" help:"How many people one agent may ask for in a minute; 0 for no limit. Dev mode has none."`
 
+	OutboundPorts []uint16 `env:"ASSENT_OUTBOUND_PORTS" toml:"outbound-ports" placeholder:"PORT,…" help:"Ports beside 443 that URLs chosen by clients may have, such as 8443."`
+
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
 	Dev      bool   `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
@@ -131,11 +134,24 @@ func (c *cli) loadTOML(r io.Reader) (kong.Resolver, error) {
 			}
 		}
 		if v, ok := values[flag.Name]; ok {
-			return fmt.Sprint(v), nil
+			return flagText(v), nil
 		}
 		return nil, nil
 	}
 	return resolve, nil
+}
+
+// flagText writes a value of the file as the command line has it: the values of a list with commas between them.
+func flagText(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	texts := make([]string, len(list))
+	for i, one := range list {
+		texts[i] = fmt.Sprint(one)
+	}
+	return strings.Join(texts, ",")
 }
 
 // maxHistoryDays is a hundred years.
@@ -190,12 +206,23 @@ func (c *Config) check() error {
 	if c.PeopleLimit < 0 {
 		return errors.New("--people-per-minute must not be negative")
 	}
+	if err := c.checkOutside(); err != nil {
+		return err
+	}
 	later := *c // serve completes the URLs once it knows its port
 	if err := later.completeURLs(); err != nil {
 		return err
 	}
 	if !c.Dev && c.TLSCert == "" && c.TrustedProxy == "" {
 		return errors.New("give --tls-cert, or --trusted-proxy if a TLS terminator stands in front, such as 127.0.0.1/32")
+	}
+	return nil
+}
+
+// checkOutside is about what clients may make us do.
+func (c *Config) checkOutside() error {
+	if len(c.OutboundPorts) > 16 || slices.Contains(c.OutboundPorts, 0) {
+		return errors.New("--outbound-ports must be at most 16 ports, each 1 to 65535")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,7 @@ func TestConfigOrder(t *testing.T) {
 		{"command line over environment", "", map[string]string{"ASSENT_HISTORY_DAYS": "0"},
 			[]string{"--issuer", "http://b.example", "--history-days", "1"}, "--issuer"},
 		{"unknown key", "isuer = \"https://a.example\"\n", nil, nil, "unknown key"},
+		{"ports of the file", issuer + "outbound-ports = [8443, 0]\n", nil, nil, "--outbound-ports"},
 		{"resource", issuer + "[[resource]]\nuri = \"not absolute\"\n", nil, nil, "resource[0].uri"},
 		{"no TOML", "issuer: x", nil, nil, "configuration"},
 	}
@@ -108,6 +110,21 @@ func TestConfigDerives(t *testing.T) {
 	c.Resources = []Resource{{URI: "https://bank.example/", Scopes: []ResourceScope{{"pay", "Make payments", "결제하기"}}}}
 	if got := c.defaultAudience(); got != "https://bank.example/" || c.scopes()["pay"].KO != "결제하기" {
 		t.Errorf("resource: %q, %v", got, c.scopes())
+	}
+}
+
+// The ports that client-chosen URLs may have come from the command line or a list in the file.
+func TestOutboundPorts(t *testing.T) {
+	if got := flagText([]any{int64(8443), int64(9443)}); got != "8443,9443" {
+		t.Errorf("list of the file: %q", got)
+	}
+	if got := (&service{}).guard(); got.loopback || !got.allows(netip.MustParseAddrPort("8.8.8.8:443")) ||
+		got.allows(netip.MustParseAddrPort("8.8.8.8:8443")) {
+		t.Errorf("by default: %+v", got)
+	}
+	got := (&service{cfg: Config{OutboundPorts: []uint16{8443}, Dev: true}}).guard()
+	if !got.loopback || !got.allows(netip.MustParseAddrPort("8.8.8.8:8443")) || got.allows(netip.MustParseAddrPort("8.8.8.8:9443")) {
+		t.Errorf("with one port: %+v", got)
 	}
 }
 

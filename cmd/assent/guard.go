@@ -182,7 +182,7 @@ func checkGuarded(u *url.URL, plain bool) error {
 // there later, and every call is checked again.
 func (g guardRules) check(ctx context.Context, target string) error {
 	u, err := url.Parse(target)
-	if err != nil {
+	if err != nil || u.Hostname() == "" {
 		return errGuardURL
 	}
 	if err := checkGuarded(u, g.plain); err != nil {

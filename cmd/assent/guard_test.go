@@ -277,6 +277,50 @@ func TestGuardPorts(t *testing.T) {
 	}
 }
 
+// REQ-024: what can be said about a URL before it is called. All addresses of a name count.
+func TestGuardCheck(t *testing.T) {
+	resolver := newDNS(t, func(name string) []string {
+		switch {
+		case strings.HasPrefix(name, "public."):
+			return []string{"8.8.8.8", "2606:4700::1"}
+		case strings.HasPrefix(name, "mixed."):
+			return []string{"8.8.8.8", "10.0.0.5"}
+		case strings.HasPrefix(name, "mixed6."):
+			return []string{"8.8.8.8", "fd00::1"}
+		}
+		return nil
+	})
+	rules := guardRules{resolver: resolver, ports: []uint16{8443}}
+	for target, want := range map[string]error{
+		"https://8.8.8.8/":            nil,
+		"https://public.test/":        nil,
+		"https://public.test:443/x?y": nil,
+		"https://public.test:8443/":   nil,
+		"https://[2606:4700::1]/":     nil,
+		"https://public.test:80/":     errGuardAddress,
+		"https://mixed.test/":         errGuardAddress,
+		"https://mixed6.test/":        errGuardAddress,
+		"https://169.254.169.254/":    errGuardAddress,
+		"https://localhost/":          errGuardAddress,
+		"https://10.0.0.5/":           errGuardAddress,
+		"https://[::ffff:8.8.8.8]/":   errGuardAddress,
+		"https://[::1]/":              errGuardAddress,
+		"https://nothing.test/":       nil, // it may be there later
+		"http://public.test/":         errGuardURL,
+		"https://u:p@public.test/":    errGuardURL,
+		"https://":                    errGuardURL,
+		"https://public.test:99999/":  errGuardURL,
+		"https://public.test:0/":      errGuardAddress,
+		"javascript:alert(1)":         errGuardURL,
+		"https://public.test:https/":  errGuardURL,
+		"https://public.test\n.test/": errGuardURL,
+	} {
+		if err := rules.check(t.Context(), target); err != want {
+			t.Errorf("%s: %v, want %v", target, err, want)
+		}
+	}
+}
+
 // REQ-220: the name is public when it is registered and points inside when it is called.
 func TestGuardRebinding(t *testing.T) {
 	row(t, "REQ-024", "REQ-220", "REQ-284")

@@ -188,7 +188,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(), MTLS: mutual,
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
-		Fetch: newGuardedClient(guardRules{loopback: s.cfg.Dev}), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
+		Fetch: newGuardedClient(s.guard()), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -204,8 +204,10 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	return s.checkCallbacks()
 }
 
-// guard says where pings may go.
-func (s *service) guard() guardRules { return guardRules{loopback: s.cfg.Dev, plain: s.cfg.Dev} }
+// guard says where calls to URLs that clients choose may go.
+func (s *service) guard() guardRules {
+	return guardRules{ports: s.cfg.OutboundPorts, loopback: s.cfg.Dev, plain: s.cfg.Dev}
+}
 
 // bootID is different after each start of the machine; "" where that cannot be told.
 func bootID() string {
