@@ -292,7 +292,7 @@ func TestTransport(t *testing.T) {
 			}
 			r.Header.Set("Content-Type", tt.kind)
 			a := s.do(r)
-			s.check(a)
+			s.check(a, "/bc-authorize")
 			if a.status != tt.status || a.code() != tt.code {
 				t.Errorf("%s: %d %s, want %d %s", tt.name, a.status, a.raw, tt.status, tt.code)
 			}

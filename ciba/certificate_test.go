@@ -129,7 +129,7 @@ func (m *mutual) send(path string, f form, certificate *tls.Certificate, headers
 	must(m.t, err)
 	a := answer{status: got.StatusCode, header: got.Header, raw: string(raw)}
 	_ = json.Unmarshal(raw, &a.json)
-	m.check(a)
+	m.check(a, path)
 	return a
 }
 

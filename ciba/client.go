@@ -63,6 +63,8 @@ type Client struct {
 
 	Serves []string `json:"serves_audiences,omitempty"` // it is these resource servers, and may introspect their tokens
 
+	Registration *registration `json:"registration,omitempty"` // of a client that registered itself
+
 	keys []clientKey // of JWKS
 }
 
@@ -220,9 +222,6 @@ func (m Metadata) validate(types approvals.Types) error {
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
 		{m.BindingCode == "compare", "binding_code", "must be compare"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
-		{len(m.Audiences) <= 100, "allowed_audiences", "must not hold more than 100 values"},
-		{validScope(m.Scope), "scope", "must be scope tokens separated by spaces"},
-		{!slices.ContainsFunc(m.Audiences, badAudience), "allowed_audiences", "must hold 1 to 512 visible characters each"},
 		{len(m.Serves) <= 100, "serves_audiences", "must not hold more than 100 values"},
 		{!slices.ContainsFunc(m.Serves, badAudience), "serves_audiences", "must hold 1 to 512 visible characters each"},
 	}
@@ -231,16 +230,32 @@ func (m Metadata) validate(types approvals.Types) error {
 			return &approvals.FieldError{Field: r.field, Rule: r.rule}
 		}
 	}
-	for i, name := range m.Types {
-		if _, known := types[name]; !known {
-			field := fmt.Sprintf("authorization_details_types[%d]", i)
-			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
-		}
+	if err := m.checkPermissions(types); err != nil {
+		return err
 	}
 	for _, check := range []func() error{m.checkNotify, m.checkKeys, m.checkRequestAlg, m.checkHintIssuers,
 		m.checkAssertions, m.checkCertificates} {
 		if err := check(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkPermissions is what scope, types and audiences must fulfil, whoever sets them.
+func (m Metadata) checkPermissions(types approvals.Types) error {
+	switch {
+	case len(m.Audiences) > 100:
+		return &approvals.FieldError{Field: "allowed_audiences", Rule: "must not hold more than 100 values"}
+	case !validScope(m.Scope):
+		return &approvals.FieldError{Field: "scope", Rule: "must be scope tokens separated by spaces"}
+	case slices.ContainsFunc(m.Audiences, badAudience):
+		return &approvals.FieldError{Field: "allowed_audiences", Rule: "must hold 1 to 512 visible characters each"}
+	}
+	for i, name := range m.Types {
+		if _, known := types[name]; !known {
+			field := fmt.Sprintf("authorization_details_types[%d]", i)
+			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@
 //	POST /revoke                                   revoke.go       RFC 7009
 //	GET, POST /userinfo                            userinfo.go     OpenID Connect Core 5.3
 //	POST /requests/status, /requests/cancel        status.go       ours
+//	POST /register (off by default)                register.go     RFC 7591 3
+//	GET, PUT, DELETE /register/{client_id}         register.go     RFC 7592 2
 //	GET /.well-known/openid-configuration          metadata.go     OpenID Connect Discovery 4
 //	GET /.well-known/oauth-authorization-server    metadata.go     RFC 8414 3
 //	GET /.well-known/jwks.json                     metadata.go     RFC 7517 5
@@ -24,6 +26,8 @@
 //	keys of clients, jwks_uri                      clientkeys.go   RFC 7517
 //	what others have signed                        jws.go          RFC 7515, 7519
 //	what a client is registered with               client.go       RFC 7591 2
+//	what a client may say about itself             registermeta.go RFC 7591 2
+//	who may register clients, and within what      initial.go      RFC 7591 3
 //	whom a login_hint means                        hint.go         CIBA 7.1; RFC 9493
 //	id_token_hint, login_hint_token                hinttoken.go    CIBA 7.1, 14
 //	user_code                                      usercode.go     CIBA 7.1.2

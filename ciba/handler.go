@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,8 +17,8 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch, Limits and
-// Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch, Register,
+// Limits and Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
@@ -32,7 +33,8 @@ type Parts struct {
 	Root      *keys.Root
 	Keyring   *Keyring
 	Replay    *Replay
-	Fetch     *http.Client // for a client's jwks_uri; nil: such clients cannot prove anything
+	Fetch     *http.Client  // for a client's jwks_uri; nil: such clients cannot prove anything
+	Register  *Registration // nil: clients cannot register themselves
 	Limits    Limits
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -42,7 +44,7 @@ type Parts struct {
 // Handler answers agents. It is safe for concurrent use.
 type Handler struct {
 	Parts
-	routes  map[string]http.HandlerFunc // by exact path: nothing here has parameters in its path
+	routes  map[string]http.HandlerFunc // by exact path, or by the folder of what has a name in its path
 	clients *clients
 	proofs  *proofs
 	issuer  *issuer
@@ -104,8 +106,13 @@ func New(p Parts) (*Handler, error) {
 	h.handle(base+"/requests/status", h.post("status", h.status))
 	h.handle(base+"/requests/cancel", h.post("cancel", h.cancel))
 	h.handle(base+"/.well-known/jwks.json", public(h.jwks))
-	for _, path := range discoveryPaths(base) {
-		h.handle(path, public(func() ([]byte, error) { return document, nil }))
+	if h.Register != nil {
+		h.handle(base+"/register", h.post("register", h.register))
+		h.handle(base+"/register/", h.serve("registration", methods{http.MethodGet: h.readClient,
+			http.MethodPut: h.changeClient, http.MethodDelete: h.deleteClient}))
+	}
+	for _, well := range discoveryPaths(base) {
+		h.handle(well, public(func() ([]byte, error) { return document, nil }))
 	}
 	return h, nil
 }
@@ -128,9 +135,13 @@ func (h *Handler) handle(path string, f http.HandlerFunc) {
 // Paths lists the paths that this handler answers, so that they can be mounted beside others.
 func (h *Handler) Paths() []string { return slices.Sorted(maps.Keys(h.routes)) }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request. A route that ends in a slash serves what lies right below it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve, known := h.routes[r.URL.Path]
+	if !known {
+		folder, _ := path.Split(r.URL.Path)
+		serve, known = h.routes[folder]
+	}
 	if !known {
 		serve = http.NotFound
 	}
@@ -151,45 +162,58 @@ type call struct {
 	secret string
 	cnf    *confirmation     // the key that the caller has shown to hold; nil: none
 	decoy  *approvals.Record // what stands in for the request; nil: it is a real one
+	status int               // of the answer unless it is a fault
 }
+
+// methods says what an endpoint does for each method that it serves.
+type methods map[string]func(*call) ([]byte, error)
 
 // post serves an endpoint of the back channel.
 func (h *Handler) post(name string, do func(*call) ([]byte, error)) http.HandlerFunc {
+	return h.serve(name, methods{http.MethodPost: do})
+}
+
+func (h *Handler) serve(name string, do methods) http.HandlerFunc {
 	return h.reply(name, func(c *call) ([]byte, error) { return h.answer(c, do) })
 }
 
 // reply gives one answer in JSON that nobody may store, and writes one log line.
 func (h *Handler) reply(name string, do func(*call) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c := &call{w: w, r: r, at: h.Now()}
+		c := &call{w: w, r: r, at: h.Now(), status: http.StatusOK}
 		body, err := do(c)
 		header := w.Header()
 		header["Content-Type"] = jsonType
 		header["Cache-Control"] = noStore
 		header["Pragma"] = noCache
-		status := http.StatusOK
 		var f *fault
 		if err != nil {
 			f = faultOf(err)
-			status, body = f.status, f.body()
+			c.status, body = f.status, f.body()
 			f.headers(header)
 		}
+		if c.status == http.StatusNoContent { // which has neither type nor length (RFC 9110 section 8.6)
+			delete(header, "Content-Type")
+			w.WriteHeader(c.status)
+			h.logCall(name, c, f, err)
+			return
+		}
 		header["Content-Length"] = []string{strconv.Itoa(len(body))} // net/http would cut answers over 2 KiB into chunks
-		w.WriteHeader(status)
+		w.WriteHeader(c.status)
 		_, _ = w.Write(body) // the client is gone: nobody to tell
 		h.logCall(name, c, f, err)
 	}
 }
 
-func (h *Handler) answer(c *call, do func(*call) ([]byte, error)) ([]byte, error) {
-	if c.r.Method != http.MethodPost {
-		c.w.Header().Set("Allow", http.MethodPost)
-		return nil, errMethod
+func (h *Handler) answer(c *call, do methods) ([]byte, error) {
+	serve, ok := do[c.r.Method]
+	if !ok {
+		allowed := strings.Join(slices.Sorted(maps.Keys(do)), ", ")
+		c.w.Header().Set("Allow", allowed)
+		return nil, &fault{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "The method must be " + allowed + "."}
 	}
-	return do(c)
+	return serve(c)
 }
-
-var errMethod = &fault{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "The method must be POST."}
 
 // Header values that every answer shares; net/http only reads them.
 var (

@@ -24,6 +24,7 @@ type discovery struct {
 	Revocation          string   `json:"revocation_endpoint"`
 	UserInfo            string   `json:"userinfo_endpoint"`
 	JWKS                string   `json:"jwks_uri"`
+	Registration        string   `json:"registration_endpoint,omitempty"`
 	Status              string   `json:"assent_status_endpoint"` // ours: no standard names these
 	Cancel              string   `json:"assent_cancel_endpoint"`
 	ResponseTypes       []string `json:"response_types_supported"` // none: there is no browser grant (REQ-014)
@@ -63,6 +64,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		Revocation:       root + "/revoke",
 		UserInfo:         root + userinfoPath,
 		JWKS:             root + "/.well-known/jwks.json",
+		Registration:     h.registrationEndpoint(root),
 		Status:           root + "/requests/status",
 		Cancel:           root + "/requests/cancel",
 		ResponseTypes:    []string{},

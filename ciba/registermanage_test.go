@@ -1,0 +1,157 @@
+package ciba
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"assent/approvals"
+)
+
+// REQ-035 and RFC 7592 section 2: reading, changing, and what a change must not bring.
+func TestManageRegistration(t *testing.T) {
+	row(t, "REQ-035")
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, selfService)
+		token := s.initialToken(t, 2, travelBounds)
+		mine, others := s.register(t, token, `"scope":"trips.book","client_name":"One"`), s.register(t, token, `"client_name":"Two"`)
+		access := mine.text("registration_access_token")
+
+		read := s.json("GET", place(mine), access, "")
+		for name, v := range mine.json {
+			if name != "client_secret" && fmt.Sprint(read.json[name]) != fmt.Sprint(v) {
+				t.Errorf("GET: %s is %v, want %v", name, read.json[name], v)
+			}
+		}
+		if read.status != 200 || read.json["client_secret"] != nil {
+			t.Errorf("GET: %d %s", read.status, read.raw)
+		}
+		id := `"client_id":"` + mine.text("client_id") + `"`
+		for name, body := range map[string]string{
+			"no client_id":      `{` + poller + `}`,
+			"another client_id": `{"client_id":"` + others.text("client_id") + `",` + poller + `}`,
+			"access token":      `{` + id + `,` + poller + `,"registration_access_token":"` + access + `"}`,
+			"uri":               `{` + id + `,` + poller + `,"registration_client_uri":"` + mine.text("registration_client_uri") + `"}`,
+			"secret's end":      `{` + id + `,` + poller + `,"client_secret_expires_at":0}`,
+			"time":              `{` + id + `,` + poller + `,"client_id_issued_at":1}`,
+			"secret":            `{` + id + `,` + poller + `,"client_secret":"` + NewSecret() + `"}`,
+			"wider":             `{` + id + `,` + poller + `,"scope":"trips.cancel"}`,
+			"mode":              `{` + id + `}`,
+		} {
+			if a := s.json("PUT", place(mine), access, body); a.status != 400 || a.code() != "invalid_client_metadata" {
+				t.Errorf("PUT with %s: %d %s", name, a.status, a.raw)
+			}
+		}
+		changed := s.json("PUT", place(mine), access, `{`+id+`,`+poller+`,"client_name":"Three","client_secret":"`+mine.text("client_secret")+`"}`)
+		if changed.status != 200 || changed.text("client_name") != "Three" || changed.json["client_secret"] != nil ||
+			changed.text("scope") != "trips.book trips.read" || changed.json["client_id_issued_at"] != mine.json["client_id_issued_at"] {
+			t.Errorf("PUT: %d %s", changed.status, changed.raw)
+		}
+		if a := s.post("/bc-authorize", bc("client_id", "", "client_secret", ""), "Authorization",
+			basicOf(mine.text("client_id"), mine.text("client_secret"))); a.status != 200 {
+			t.Errorf("with the secret from before: %d %s", a.status, a.raw)
+		}
+		renewed := changed.text("registration_access_token")
+		if renewed == access || s.json("GET", place(mine), renewed, "").status != 200 || s.json("GET", place(mine), access, "").status != 200 {
+			t.Error("for a minute the token from before is as good as the new one")
+		}
+		time.Sleep(oldToken)
+		if a := s.json("GET", place(mine), access, ""); a.status != 401 {
+			t.Errorf("the token from before, a minute later: %d", a.status)
+		}
+		keyed := s.json("PUT", place(mine), renewed, `{`+id+`,`+poller+`,"token_endpoint_auth_method":"private_key_jwt","jwks":`+jwksOf("ES256")+`}`)
+		if keyed.status != 200 || keyed.text("assertion_audience") != "strict" || keyed.json["client_secret_expires_at"] != nil {
+			t.Errorf("to keys: %d %s", keyed.status, keyed.raw)
+		}
+		back := s.json("PUT", place(mine), keyed.text("registration_access_token"), `{`+id+`,`+poller+`}`)
+		if back.status != 200 || len(back.text("client_secret")) != 43 || back.text("client_secret") == mine.text("client_secret") {
+			t.Errorf("back to a secret: %d %s", back.status, back.raw)
+		}
+	})
+}
+
+// REQ-035: whoever has no good token for this client hears the same, whatever there is.
+func TestManageRegistrationRefuses(t *testing.T) {
+	row(t, "REQ-035")
+	t.Parallel()
+	s := newService(t, selfService)
+	token := s.initialToken(t, 3, Bounds{})
+	mine, others, off := s.register(t, token), s.register(t, token), s.register(t, token)
+	agent, err := s.Directory.Agent(t.Context(), approvals.AgentID(off.text("client_id")))
+	must(t, err)
+	disabled := *agent
+	disabled.Disabled = true
+	must(t, s.Directory.SaveAgent(t.Context(), &disabled))
+	bodies := map[string]bool{}
+	for _, method := range []string{"GET", "PUT"} {
+		for _, try := range [][2]string{{place(mine), others.text("registration_access_token")}, {place(mine), token}, {place(mine), ""},
+			{place(mine), NewSecret()}, {"/register/nobody", NewSecret()}, {"/register/travel", testSecret}, {"/register/", NewSecret()},
+			{place(off), off.text("registration_access_token")}, {place(mine), mine.text("client_secret")}} {
+			a := s.json(method, try[0], try[1], `{}`)
+			bodies[a.raw] = true
+			if a.status != 401 || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer ") {
+				t.Errorf("%s %s: %d %s", method, try[0], a.status, a.raw)
+			}
+		}
+	}
+	if len(bodies) != 1 {
+		t.Errorf("answers differ: %q", slices.Collect(maps.Keys(bodies)))
+	}
+	if a := s.json("POST", place(mine), mine.text("registration_access_token"), "{}"); a.status != 405 || a.header.Get("Allow") != "DELETE, GET, PUT" {
+		t.Errorf("POST: %d, Allow %q", a.status, a.header.Get("Allow"))
+	}
+	if a := s.json("GET", "/register", token, ""); a.status != 405 || a.header.Get("Allow") != "POST" {
+		t.Errorf("GET /register: %d, Allow %q", a.status, a.header.Get("Allow"))
+	}
+}
+
+// REQ-036: what a deleted client has asked is withdrawn, and nothing of it can be collected.
+func TestDeleteRegistration(t *testing.T) {
+	row(t, "REQ-036")
+	t.Parallel()
+	s := newService(t, selfService)
+	mine := s.register(t, s.initialToken(t, 1, travelBounds))
+	auth := basicOf(mine.text("client_id"), mine.text("client_secret"))
+	pending := s.post("/bc-authorize", bc("client_id", "", "client_secret", ""), "Authorization", auth).text("auth_req_id")
+	access := mine.text("registration_access_token")
+
+	gone := s.json("DELETE", place(mine), access, "")
+	if gone.status != http.StatusNoContent || gone.raw != "" || gone.header.Get("Content-Type") != "" {
+		t.Fatalf("DELETE: %d %q %v", gone.status, gone.raw, gone.header)
+	}
+	if a := s.post("/token", tk(pending, "client_id", "", "client_secret", ""), "Authorization", auth); a.status != 401 || a.code() != "invalid_client" {
+		t.Errorf("token: %d %s", a.status, a.raw)
+	}
+	r, err := s.Desk.Request(t.Context(), idOf(pending))
+	must(t, err)
+	if r.State != approvals.Cancelled {
+		t.Errorf("its request is %s", r.State)
+	}
+	if a := s.json("DELETE", place(mine), access, ""); a.status != 401 {
+		t.Errorf("again: %d", a.status)
+	}
+	if count, err := s.census(t.Context()); err != nil || count.Clients != 0 {
+		t.Errorf("counted: %+v, %v", count, err)
+	}
+}
+
+// A process that dies between the steps of a deletion leaves a client that can be deleted again.
+func TestDeleteRegistrationAgain(t *testing.T) {
+	t.Parallel()
+	s := newService(t, selfService)
+	mine := s.register(t, s.initialToken(t, 1, Bounds{}))
+	agent, err := s.Directory.Agent(t.Context(), approvals.AgentID(mine.text("client_id")))
+	must(t, err)
+	disabled := *agent
+	disabled.Disabled = true
+	must(t, s.Directory.SaveAgent(t.Context(), &disabled))
+	if a := s.json("DELETE", place(mine), mine.text("registration_access_token"), ""); a.status != http.StatusNoContent {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
