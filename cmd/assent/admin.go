@@ -85,6 +85,9 @@ func (a *admin) handler() http.Handler {
 		"POST /agents/{id}/disable":       a.disableAgent,
 		"POST /agents/{id}/enable":        a.enableAgent,
 		"POST /agents/{id}/rotate-secret": a.rotateSecret,
+		"GET /tokens":                     a.listTokens,
+		"POST /tokens":                    a.addToken,
+		"DELETE /tokens/{id}":             a.revokeToken,
 		"GET /people":                     a.listPeople,
 		"POST /people":                    a.addPerson,
 		"POST /people/{sub}/invite":       a.invite,
@@ -127,6 +130,8 @@ func madeID(out any) string {
 		return made.ClientID
 	case personRow:
 		return made.Sub
+	case madeToken:
+		return made.ID
 	}
 	return ""
 }

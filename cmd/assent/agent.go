@@ -26,6 +26,7 @@ type agentCmd struct {
 	List         agentListCmd    `cmd:"" help:"List agents."`
 	Disable      agentDisableCmd `cmd:"" help:"Disable an agent; its pending requests are withdrawn."`
 	Enable       agentEnableCmd  `cmd:"" help:"Let a disabled agent ask again."`
+	Token        tokenCmd        `cmd:"" help:"Add, list, revoke the tokens that let agents register themselves."`
 	RotateSecret agentRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace an agent's secret and print the new one, once."`
 }
 

@@ -78,7 +78,10 @@ type Config struct {
 	StandingDays int  `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
 	PeopleLimit  int  `name:"people-per-minute" default:"200" env:"ASSENT_PEOPLE_PER_MINUTE" toml:"people-per-minute" placeholder:"N" help:"How many people one agent may ask for in a minute; 0 for no limit. Dev mode has none."`
 
-	OutboundPorts []uint16 `env:"ASSENT_OUTBOUND_PORTS" toml:"outbound-ports" placeholder:"PORT,…" help:"Ports beside 443 that URLs chosen by clients may have, such as 8443."`
+	Registration        bool     `env:"ASSENT_REGISTRATION" toml:"registration" help:"Let clients register themselves at /register, with a token of assent agent token add."`
+	RegistrationClients int      `default:"10000" env:"ASSENT_REGISTRATION_CLIENTS" toml:"registration-clients" placeholder:"N" help:"Clients that may have registered themselves."`
+	RegistrationHour    int      `name:"registration-per-hour" default:"100" env:"ASSENT_REGISTRATION_PER_HOUR" toml:"registration-per-hour" placeholder:"N" help:"New ones in an hour."`
+	OutboundPorts       []uint16 `env:"ASSENT_OUTBOUND_PORTS" toml:"outbound-ports" placeholder:"PORT,…" help:"Ports beside 443 that URLs chosen by clients may have, such as 8443."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
@@ -219,9 +222,14 @@ func (c *Config) check() error {
 	return nil
 }
 
-// checkOutside is about what clients may make us do.
+// checkOutside is about what clients may do to us and make us do.
 func (c *Config) checkOutside() error {
-	if len(c.OutboundPorts) > 16 || slices.Contains(c.OutboundPorts, 0) {
+	switch {
+	case c.Registration && (c.RegistrationClients < 1 || c.RegistrationClients > 1_000_000):
+		return errors.New("--registration-clients must be 1 to 1000000")
+	case c.Registration && (c.RegistrationHour < 1 || c.RegistrationHour > 100_000):
+		return errors.New("--registration-per-hour must be 1 to 100000")
+	case len(c.OutboundPorts) > 16 || slices.Contains(c.OutboundPorts, 0):
 		return errors.New("--outbound-ports must be at most 16 ports, each 1 to 65535")
 	}
 	return nil

@@ -81,6 +81,7 @@ func TestConfigOrder(t *testing.T) {
 			[]string{"--issuer", "http://b.example", "--history-days", "1"}, "--issuer"},
 		{"unknown key", "isuer = \"https://a.example\"\n", nil, nil, "unknown key"},
 		{"ports of the file", issuer + "outbound-ports = [8443, 0]\n", nil, nil, "--outbound-ports"},
+		{"registration of the file", issuer + "registration = true\nregistration-clients = 0\n", nil, nil, "--registration-clients"},
 		{"resource", issuer + "[[resource]]\nuri = \"not absolute\"\n", nil, nil, "resource[0].uri"},
 		{"no TOML", "issuer: x", nil, nil, "configuration"},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"strconv"
 	"time"
 
@@ -62,12 +63,12 @@ func (m *metrics) countCommits() {
 // observe counts what a handler answers.
 func (m *metrics) observe(next http.Handler) http.Handler {
 	agents := map[string]bool{}
-	for _, path := range m.s.agents.Paths() {
-		agents[path] = true
+	for _, known := range m.s.agents.Paths() {
+		agents[known] = true
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		door := "people"
-		if agents[r.URL.Path] {
+		if folder, _ := path.Split(r.URL.Path); agents[r.URL.Path] || agents[folder] {
 			door = "agents"
 		}
 		m.inFlight.Inc()

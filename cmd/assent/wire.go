@@ -188,7 +188,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev, ACRs: s.reachable(), MTLS: mutual,
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
-		Fetch: newGuardedClient(s.guard()), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
+		Fetch: newGuardedClient(s.guard()), Register: s.registration(), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -207,6 +207,15 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 // guard says where calls to URLs that clients choose may go.
 func (s *service) guard() guardRules {
 	return guardRules{ports: s.cfg.OutboundPorts, loopback: s.cfg.Dev, plain: s.cfg.Dev}
+}
+
+// registration says how clients may register themselves; nil: not at all.
+func (s *service) registration() *ciba.Registration {
+	if !s.cfg.Registration {
+		return nil
+	}
+	return &ciba.Registration{Clients: s.cfg.RegistrationClients, PerHour: s.cfg.RegistrationHour,
+		Loopback: s.cfg.Dev, CheckURL: s.guard().check}
 }
 
 // bootID is different after each start of the machine; "" where that cannot be told.
