@@ -58,6 +58,7 @@ func (a *asking) read() error {
 		(*asking).noneTwice,    // duplicate parameters
 		(*asking).countUnknown, // and unknown ones
 		(*asking).showKey,      // DPoP proof
+		(*asking).signedOnly,   // where a profile wants that
 		(*asking).readRequest,  // request object, nothing outside it
 		(*asking).required,     // required parameters, one hint
 		(*asking).readHint,     //
@@ -68,6 +69,7 @@ func (a *asking) read() error {
 		(*asking).readLife,     // requested_expiry
 		(*asking).readACR,      // acr_values
 		(*asking).readBinding,  // binding_message
+		(*asking).saysWhat,     // where a profile wants that
 		(*asking).readCode,     // user_code
 		(*asking).readContext,  // request_context
 		(*asking).readToken,    // client_notification_token

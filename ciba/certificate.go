@@ -39,9 +39,12 @@ func (m *MTLS) methods() []string {
 	return append(on, SelfSignedTLSAuth)
 }
 
-// Admits refuses metadata that [ParseMetadata] has accepted and this installation cannot serve: certificates need a
-// listener that asks for them.
+// Admits refuses metadata that [ParseMetadata] has accepted and this installation cannot serve: the profile must let
+// it in, and certificates need a listener that asks for them.
 func (h *Handler) Admits(m Metadata) error {
+	if err := h.Profile.admits(m); err != nil {
+		return err
+	}
 	switch {
 	case !slices.Contains(h.MTLS.methods(), m.AuthMethod):
 		return &approvals.FieldError{Field: "token_endpoint_auth_method",

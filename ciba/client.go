@@ -65,7 +65,8 @@ type Client struct {
 
 	Registration *registration `json:"registration,omitempty"` // of a client that registered itself
 
-	keys []clientKey // of JWKS
+	keys   []clientKey // of JWKS
+	barred bool        // by the profile of this installation
 }
 
 // Secret is the keyed hash of a client secret.
@@ -184,7 +185,8 @@ type Metadata struct {
 	Serves            []string        `json:"serves_audiences"` // ours
 	certificateSubject
 
-	loopback bool // dev mode: the notification endpoint may be on this machine
+	loopback  bool // dev mode: the notification endpoint may be on this machine
+	defaulted bool // assertion_audience was not given
 }
 
 // ParseMetadata reads and checks one client. types are the authorization_details types of this server. What is not
@@ -200,9 +202,12 @@ func ParseDevMetadata(raw []byte, types approvals.Types) (Metadata, error) {
 
 func parseMetadata(raw []byte, types approvals.Types, loopback bool) (Metadata, error) {
 	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: ModePoll, IDTokenAlg: "ES256",
-		BindingCode: "compare", AssertionAudience: audienceCompat, loopback: loopback}
+		BindingCode: "compare", loopback: loopback}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("read client metadata: %w", err)
+	}
+	if m.AssertionAudience == "" {
+		m.AssertionAudience, m.defaulted = audienceCompat, true
 	}
 	if m.ClientName == "" {
 		m.ClientName = m.ClientID

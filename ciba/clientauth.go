@@ -46,6 +46,7 @@ type clients struct {
 	replay    *Replay
 	remote    *remoteKeys
 	mtls      *MTLS // nil: no certificates
+	profile   Profile
 	issuer    string
 	endpoints []string
 	nobody    *Client // stands in for clients that do not exist, so that they cost the same
@@ -61,8 +62,8 @@ func newClients(p Parts) (*clients, error) {
 	if p.MTLS != nil && p.MTLS.URL != "" {
 		endpoints = append(endpoints, endpointsOf(p.MTLS.URL)...) // REQ-058
 	}
-	return &clients{directory: p.Directory, root: p.Root, replay: p.Replay, mtls: p.MTLS, issuer: p.Issuer,
-		endpoints: endpoints, remote: &remoteKeys{http: p.Fetch, now: p.Now},
+	return &clients{directory: p.Directory, root: p.Root, replay: p.Replay, mtls: p.MTLS, profile: p.Profile,
+		issuer: p.Issuer, endpoints: endpoints, remote: &remoteKeys{http: p.Fetch, now: p.Now},
 		nobody: &Client{Secrets: []Secret{{MAC: p.Root.MAC(keys.LabelClient, "", NewSecret())}}, keys: own}}, nil
 }
 
@@ -107,7 +108,7 @@ func (cs *clients) authenticate(r *http.Request, form *params, now time.Time) (*
 		return nil, err
 	}
 	good := cs.proves(ctx, client, offered, now)
-	if !good || agent == nil || agent.Disabled || !offered.by(client.AuthMethod) {
+	if !good || agent == nil || agent.Disabled || client.barred || !offered.by(client.AuthMethod) {
 		return nil, refusal
 	}
 	if offered.assertion != nil {
@@ -239,6 +240,7 @@ func (cs *clients) read(a *approvals.Agent) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	cs.profile.narrow(c)
 	if len(c.Secrets) == 0 {
 		c.Secrets = slices.Clone(cs.nobody.Secrets)
 	}

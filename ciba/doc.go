@@ -50,6 +50,7 @@
 //	access tokens that come back, and are good     accesstoken.go  RFC 9068 4
 //	refresh tokens                                 refresh.go      RFC 6749 6; RFC 9700 4.14
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
+//	rules of the FAPI profile                      profile.go      FAPI-CIBA 5.2
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //

@@ -17,13 +17,14 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, ACRs, Fetch, Register,
-// Limits and Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, Profile, ACRs, Fetch,
+// Register, Limits and Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
 	AnyHTTPSAudience bool   // dev mode: every https resource is known and allowed
 	MTLS             *MTLS  // nil: nobody asks for certificates
+	Profile          Profile
 	ACRs             []string
 
 	Desk      *approvals.Desk

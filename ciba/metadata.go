@@ -31,6 +31,7 @@ type discovery struct {
 	GrantTypes          []string `json:"grant_types_supported"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
 	RequestAlgs         []string `json:"backchannel_authentication_request_signing_alg_values_supported"`
+	SignedOnly          bool     `json:"require_signed_request_object,omitempty"` // RFC 9101 section 10.5
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
@@ -71,8 +72,9 @@ func (h *Handler) discovery() ([]byte, error) {
 		GrantTypes:       slices.Sorted(maps.Keys(h.grants)),
 		DeliveryModes:    deliveryModes,
 		RequestAlgs:      requestAlgs,
+		SignedOnly:       h.Profile == ProfileFAPI,
 		UserCode:         true,
-		AuthMethods:      h.MTLS.methods(),
+		AuthMethods:      h.Profile.methods(h.MTLS.methods()),
 		AuthAlgs:         assertionAlgs,
 		CertificateBound: h.MTLS != nil, // REQ-009
 		DPoPAlgs:         dpopAlgs,
