@@ -18,6 +18,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"assent/approvals"
+	"assent/ciba"
 )
 
 const defaultData = "./assent-data"
@@ -69,6 +70,8 @@ type Config struct {
 	NATSKey   string `name:"nats-key" env:"ASSENT_NATS_KEY" toml:"nats-key" placeholder:"FILE" help:"Its private key, PEM."`
 
 	smsConfig `embed:""`
+
+	Profile string `default:"" enum:",fapi" env:"ASSENT_PROFILE" toml:"profile" placeholder:"fapi" help:"fapi: the FAPI-CIBA profile. No secrets, signed requests, bound tokens, TLS."`
 
 	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
 	MaxLife     Seconds `name:"max-expiry" default:"604800" env:"ASSENT_MAX_EXPIRY" toml:"max-expiry" placeholder:"SECONDS" help:"Longest life; longer wishes are cut to it."`
@@ -229,6 +232,8 @@ func (c *Config) checkOutside() error {
 		return errors.New("--registration-clients must be 1 to 1000000")
 	case c.Registration && (c.RegistrationHour < 1 || c.RegistrationHour > 100_000):
 		return errors.New("--registration-per-hour must be 1 to 100000")
+	case c.Profile == string(ciba.ProfileFAPI) && c.TLSCert == "" && c.TrustedProxy == "":
+		return errors.New("--profile fapi needs --tls-cert, or --trusted-proxy behind a TLS terminator, in dev mode too (REQ-262)")
 	case len(c.OutboundPorts) > 16 || slices.Contains(c.OutboundPorts, 0):
 		return errors.New("--outbound-ports must be at most 16 ports, each 1 to 65535")
 	}
@@ -248,6 +253,9 @@ func (c *Config) completeURLs() error {
 	if err != nil || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil ||
 		issuer.Scheme != "https" && !(issuer.Scheme == "http" && c.Dev) {
 		return errors.New("--issuer must be an https URL without query or fragment (REQ-002)")
+	}
+	if c.Profile == string(ciba.ProfileFAPI) && issuer.Scheme != "https" {
+		return errors.New("--profile fapi needs an https --issuer")
 	}
 	if c.PagesURL == "" {
 		c.PagesURL = issuer.Scheme + "://" + issuer.Host

@@ -107,7 +107,7 @@ func (s *service) serve(ctx context.Context, ready func(*service)) (err error) {
 		return err
 	})
 	s.log.Info("ready", "listen", s.cfg.Listen, "issuer", s.cfg.Issuer, "pages", s.cfg.PagesURL, "mtls", s.cfg.MTLSURL,
-		"metrics", s.cfg.AdminListen, "dev", s.cfg.Dev)
+		"metrics", s.cfg.AdminListen, "dev", s.cfg.Dev, "profile", s.cfg.Profile)
 	if ready != nil {
 		ready(s)
 	}
