@@ -51,6 +51,7 @@
 //	refresh tokens                                 refresh.go      RFC 6749 6; RFC 9700 4.14
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	rules of the FAPI profile                      profile.go      FAPI-CIBA 5.2
+//	a resource that takes our tokens               resource.go     RFC 9068 4; RFC 6750
 //	signing keys                                   keys.go         RFC 7517
 //	the desk's errors in OAuth's words             errors.go       CIBA 11, 13; RFC 6749 5.2
 //

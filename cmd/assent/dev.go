@@ -25,6 +25,8 @@ type devMode struct {
 	texts *simulator // nil: no simulated text messages
 	clock *clock
 	sweep func(context.Context) error
+
+	resource http.Handler // takes the tokens
 }
 
 // handler serves /dev/. Every request must name a loopback host: a page on the web that makes a browser post here
@@ -43,6 +45,7 @@ func (d *devMode) handler() http.Handler {
 	mux.HandleFunc("POST /dev/deny", d.decide(false))
 	mux.HandleFunc("POST /dev/decide", d.decideByQuery)
 	mux.HandleFunc("POST /dev/clock", d.advance)
+	mux.Handle("GET /dev/resource", d.resource)
 	return localOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'")

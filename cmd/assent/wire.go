@@ -195,6 +195,9 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.notifier = ciba.NewNotifier(ciba.NotifierParts{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
 		HTTP: newGuardedClient(s.guard()), QuietExpiry: s.cfg.NoExpiryPing, Now: s.clock.Now, Log: s.log})
+	if s.dev != nil {
+		s.dev.resource = sampleResource{ciba.Resource{Handler: s.agents, Audience: s.cfg.defaultAudience()}, s.log}
+	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
 		CanSend: func(p *approvals.Person) bool { return len(s.addresses(p)) > 0 }})
@@ -269,9 +272,15 @@ func (s *service) public() http.Handler {
 	return named(shed(maxInFlight, s.metrics.observe(mux)))
 }
 
-// certified is what agents reach with certificates: their door, and nothing for people.
+// certified is what agents reach with certificates: their door, and nothing for people. Tokens that are bound to one can
+// be tried in dev mode.
 func (s *service) certified() http.Handler {
-	return named(shed(maxInFlight, s.metrics.observe(s.agents)))
+	mux := http.NewServeMux()
+	mux.Handle("/", s.agents)
+	if s.dev != nil {
+		mux.Handle("GET /dev/resource", localOnly(s.dev.resource))
+	}
+	return named(shed(maxInFlight, s.metrics.observe(mux)))
 }
 
 // close stops what openData and open started, in the reverse order. Loops have returned by now.
