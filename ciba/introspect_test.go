@@ -189,8 +189,10 @@ func TestConsume(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.raw)
 		}
 	}
-	if !s.active(t, token, asBank...) || !s.active(t, token, asBank...) {
-		t.Error("looking has used it up")
+	for range 2 {
+		if !s.active(t, token, asBank...) {
+			t.Error("looking has used it up")
+		}
 	}
 	answers := make(chan answer, 20)
 	var group sync.WaitGroup

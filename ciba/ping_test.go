@@ -72,10 +72,6 @@ func (rec *receiver) count() int {
 	return len(rec.calls)
 }
 
-func always(status int) func(http.ResponseWriter, *http.Request, int) {
-	return func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(status) }
-}
-
 // next waits for a call to be answered.
 func (rec *receiver) next(t testing.TB) pinged {
 	t.Helper()

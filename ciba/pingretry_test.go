@@ -87,16 +87,6 @@ func (s *script) count() int {
 	return len(s.at)
 }
 
-// pauses are the times between calls.
-func (s *script) pauses() (list []time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := 1; i < len(s.at); i++ {
-		list = append(list, s.at[i].Sub(s.at[i-1]))
-	}
-	return list
-}
-
 const deskEndpoint = "https://desk.example/hooks/ciba"
 
 // timed is a pinger whose endpoint follows a script, in a bubble of fake time.

@@ -3,7 +3,6 @@ package sms_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -33,8 +32,6 @@ const (
 	phone   = "+4915799987431"
 	pages   = "https://ap.example.com"
 )
-
-var errStore = errors.New("store is away")
 
 // house is a channel on a real store, with the provider it talks to and the public side the provider talks to.
 type house struct {

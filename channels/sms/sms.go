@@ -103,7 +103,7 @@ func (cfg *Config) check() error {
 	case (cfg.Service == "") == (cfg.Sender == ""):
 		return errors.New("give a Messaging Service or a sender, and not both")
 	case cfg.Service != "" && !serviceSID.MatchString(cfg.Service):
-		return errors.New("Messaging Service SID must be MG and 32 hexadecimal digits")
+		return errors.New("the SID of a Messaging Service must be MG and 32 hexadecimal digits")
 	case cfg.Sender != "" && !senderName.MatchString(cfg.Sender):
 		return errors.New("sender must be a number such as +4930123456, a short code, or a name of up to 11 letters")
 	case err != nil || pages.Host == "":

@@ -197,7 +197,7 @@ type holder struct {
 type certified struct {
 	*process
 	data, alias string
-	env, args   []string
+	args        []string
 	trust       *x509.CertPool
 }
 
