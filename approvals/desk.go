@@ -42,7 +42,8 @@ func (t Terms) Life(asked time.Duration) time.Duration {
 type Desk struct {
 	Renderer Renderer
 	Terms    Terms
-	Ceiling  Level // no request needs more than this to be approved; dev mode lowers it
+	Ceiling  Level        // no request needs more than this to be approved; dev mode lowers it
+	Prompts  PromptLimits // none unless set
 
 	store     Store
 	records   Records
@@ -53,6 +54,7 @@ type Desk struct {
 	log       *slog.Logger
 	requests  *cache[*Request]
 	openings  openings
+	prompts   prompts
 }
 
 // DeskParts is what a desk works with. All members are required but Fresh.
@@ -141,16 +143,49 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		}
 		r.Also(writes...)
 	}
+	if r.Joins, err = d.prompt(ctx, r, shown); err != nil {
+		return nil, "", err
+	}
 	if err := d.openings.take(r.Agent, d.Terms.MaxOpen); err != nil {
+		d.prompts.give(r, at)
 		return nil, "", err
 	}
 	if err := d.store.Create(context.WithoutCancel(ctx), r); err != nil { // as in update: what is made must be told
 		d.openings.give(r)
+		d.prompts.give(r, at)
 		return nil, "", fmt.Errorf("open request: %w", err)
 	}
 	d.tell(r)
 	return r, secret, d.recheck(ctx, r)
 }
+
+// prompt counts r as one more that its person is asked, or refuses it with [ErrTooOften]. What this process takes for
+// pending may have ended in another one, so before refusing it looks.
+func (d *Desk) prompt(ctx context.Context, r *Request, shown Disclosure) (joins ID, err error) {
+	if d.Prompts == (PromptLimits{}) {
+		return "", nil
+	}
+	equal := equality(r, shown)
+	if joins, err = d.prompts.take(r, equal, d.Prompts, r.CreatedAt); err == nil {
+		return joins, nil
+	}
+	for _, id := range d.prompts.pending(r.Subject, r.Agent) {
+		other, err := d.Request(ctx, id)
+		if err == nil && other.StateAt(r.CreatedAt) != Pending { // one that is not there yet is being written
+			d.prompts.drop(r.Subject, r.Agent, id)
+		}
+	}
+	return d.prompts.take(r, equal, d.Prompts, r.CreatedAt)
+}
+
+// CoolUntil is until when a person is left alone by an agent after denials; zero if there were none.
+func (d *Desk) CoolUntil(who PersonID, agent AgentID) time.Time {
+	return d.prompts.coolUntil(who, agent)
+}
+
+// Joined lists the pending requests of r's agent for r's person that the messages of another one speak for, as far as this
+// process knows.
+func (d *Desk) Joined(r *Request) []ID { return d.prompts.joined(r) }
 
 // recheck takes a request back whose person or agent was disabled while it was being written: whoever disables withdraws
 // what is pending, and may have looked a moment too early.
@@ -230,6 +265,9 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 	}
 	if before == Pending && r.State != Pending {
 		d.openings.give(r)
+		if d.Prompts != (PromptLimits{}) {
+			d.prompts.end(r, d.Prompts, d.now())
+		}
 	}
 	d.tell(r)
 	return r, nil

@@ -23,6 +23,7 @@ var (
 	ErrNotEligible = errors.New("person or agent is disabled")
 	ErrTaken       = errors.New("belongs to someone else")
 	ErrTooMany     = errors.New("too many at once")
+	ErrTooOften    = errors.New("person has been asked too often")
 
 	// ErrUnavailable means that the store could not make a change durable. Nothing happened, or nobody may rely on it.
 	ErrUnavailable = errors.New("store unavailable")

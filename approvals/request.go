@@ -63,6 +63,10 @@ type Request struct {
 	Zone   string `json:"zone"`   // IANA name
 	Salt   []byte `json:"salt"`   // in every disclosure, so that a digest says nothing once the facts are erased
 
+	// Joins is a request that said the same and was pending when this one came: as long as it is, its messages speak for
+	// this one as well. Each is decided for itself.
+	Joins ID `json:"joins,omitempty"`
+
 	SecretHash []byte          `json:"secret_hash,omitempty"` // keyed hash of the handle's secret; gone after HandleLife
 	Door       json.RawMessage `json:"door,omitempty"`        // what the door must remember; gone after HandleLife
 	Wake       string          `json:"wake,omitempty"`        // name of the step that tells the door of the outcome
