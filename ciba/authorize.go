@@ -189,8 +189,8 @@ func (a *asking) open() ([]byte, error) {
 	switch {
 	case errors.Is(err, approvals.ErrConflict):
 		return a.overtaken(err)
-	case errors.Is(err, approvals.ErrNotEligible) && a.client.blind():
-		return a.openDecoy()
+	case a.client.blind() && (errors.Is(err, approvals.ErrNotEligible) || errors.Is(err, approvals.ErrTooOften)):
+		return a.openDecoy() // nobody is asked, and that tells as little as when there is nobody
 	case errors.Is(err, approvals.ErrNotEligible):
 		return nil, errUnknownUser // disabled since the hint was looked up
 	case err != nil:

@@ -79,6 +79,8 @@ var table = []struct {
 	{approvals.ErrUnavailable, errUnavailable},
 	{approvals.ErrConflict, errConflict},
 	{approvals.ErrTooMany, errTooMany},
+	{approvals.ErrTooOften, &fault{status: http.StatusForbidden, code: "access_denied",
+		text: "The person has been asked too often. Ask less, or later."}},
 	{approvals.ErrNotFound, errGrant},
 	{approvals.ErrNotEligible, refuse("invalid_grant", "The person or the client may no longer use this request.")},
 	{approvals.ErrRedeemed, errUsed},
