@@ -35,6 +35,8 @@ type Dispatcher struct {
 	Bus       Bus
 	Now       func() time.Time
 	Log       *slog.Logger
+
+	room room
 }
 
 // maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
@@ -58,10 +60,28 @@ func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
 	if e.Kind == approvals.KindDelivery && e.Facts["status"] != string(approvals.StatusFailed) {
 		return nil
 	}
-	if _, err := d.Desk.AsOf(ctx, e.Request, e.N); err != nil && !errors.Is(err, approvals.ErrNotFound) {
+	r, err := d.Desk.AsOf(ctx, e.Request, e.N)
+	if err != nil && !errors.Is(err, approvals.ErrNotFound) {
 		return fmt.Errorf("handle %s: %w", e.ID(), err)
 	}
-	return d.advance(ctx, approvals.Step{Name: approvals.StepDeliver, Of: string(e.Request)}, handsOff)
+	if err == nil && r.State != approvals.Pending {
+		d.release(ctx, r)
+	}
+	return d.advance(ctx, deliver(e.Request), handsOff)
+}
+
+func deliver(id approvals.ID) approvals.Step {
+	return approvals.Step{Name: approvals.StepDeliver, Of: string(id)}
+}
+
+// release takes up the requests that r's messages have spoken for. Those that this process does not know of look again by
+// themselves.
+func (d *Dispatcher) release(ctx context.Context, r *approvals.Request) {
+	for _, id := range d.Desk.Joined(r) {
+		if err := d.advance(ctx, deliver(id), handsOff); err != nil {
+			d.Log.WarnContext(ctx, "joined request looks again later", "request", string(id), "err", err)
+		}
+	}
 }
 
 // job is what lies on the bus: which step, and whose turn it is.

@@ -93,14 +93,29 @@ func (e *request) person() approvals.PersonID { return e.r.Subject }
 func (e *request) first() time.Time           { return e.r.CreatedAt }
 func (e *request) expires() time.Time         { return e.r.ExpiresAt.Add(keepSheets) }
 
-func (e *request) task(_ context.Context, p *approvals.Person, now time.Time) (Task, error) {
+func (e *request) task(ctx context.Context, p *approvals.Person, now time.Time) (Task, error) {
 	t := Task{From: e.r.CreatedAt, Close: e.r.DecideBy, End: e.r.ExpiresAt,
 		Ended: e.r.StateAt(now) != approvals.Pending, Opened: !e.r.OpenedAt.IsZero(), Reports: e.r.Deliveries}
 	if p == nil || t.Ended {
 		return t, nil
 	}
-	t.Gates = Gates{Quiet: p.Quiet, Zone: p.Zone, Break: e.d.Policy.Break, Loud: e.d.Policy.loud(e.r)}
-	return t, nil
+	joined, err := e.joined(ctx, now)
+	t.Gates = Gates{Joined: joined, Cool: e.d.Desk.CoolUntil(p.ID, e.r.Agent),
+		Room:  e.d.room.until(p.ID, e.d.Policy.Messages, now),
+		Quiet: p.Quiet, Zone: p.Zone, Break: e.d.Policy.Break, Loud: e.d.Policy.loud(e.r)}
+	return t, err
+}
+
+// joined reports whether an equal request still waits, and its messages speak for this one.
+func (e *request) joined(ctx context.Context, now time.Time) (bool, error) {
+	if e.r.Joins == "" {
+		return false, nil
+	}
+	other, err := e.d.Desk.Request(ctx, e.r.Joins)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && other.StateAt(now) == approvals.Pending && now.Before(other.DecideBy), err
 }
 
 func (e *request) message(n Next, now time.Time) Message {

@@ -8,9 +8,10 @@ import (
 
 // Policy is what an operator decides about messages. The zero value is [DefaultLadder] and nothing else.
 type Policy struct {
-	Ladder Ladder
-	Break  bool     // messages break through quiet hours that would outlive their request; else the request fails at once
-	Loud   []string // authorization_details types that never wait for quiet hours to end
+	Ladder   Ladder
+	Messages int      // to one person within 10 minutes, of all requests; 0 is no limit
+	Break    bool     // messages break through quiet hours that would outlive their request; else the request fails at once
+	Loud     []string // authorization_details types that never wait for quiet hours to end
 }
 
 func (p Policy) ladder() Ladder {

@@ -125,3 +125,90 @@ func TestPolicyLadder(t *testing.T) {
 		t.Errorf("timeline is %q, want %q", got, want)
 	}
 }
+
+// TestJoinedNotification: equal requests are announced once and decided twice; when the first one has ended, the second
+// one speaks for itself.
+func TestJoinedNotification(t *testing.T) {
+	h := newHouse(t)
+	h.desk.Prompts = approvals.PromptLimits{Join: 10 * time.Minute}
+	first := h.lived(t, time.Hour)
+	h.sweep(t)
+	second := h.lived(t, time.Hour)
+	h.sweep(t)
+	if n := h.phone.Calls(); n != 1 {
+		t.Fatalf("%d messages for two equal requests, want 1", n)
+	}
+	if got := h.timeline(t, second.ID); !slices.Equal(got, []string{"phone held"}) {
+		t.Errorf("timeline of the second is %q, want held", got)
+	}
+	h.deny(t, first)
+	first, err := h.desk.Request(t.Context(), first.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := approvals.Event{Kind: string(approvals.Denied), Request: first.ID, N: first.Events}
+	if err := h.Handle(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if state, _ := h.state(t, second.ID); state != approvals.Pending {
+		t.Errorf("the second request is %s, want it pending: it was never decided", state)
+	}
+	if got := h.timeline(t, second.ID); !slices.Equal(got, []string{"phone held", "phone accepted"}) {
+		t.Errorf("timeline of the second is %q, want held, then accepted", got)
+	}
+}
+
+// TestJoinedNotificationIsFoundAgain: nobody tells that the first one has ended; the second one looks by itself.
+func TestJoinedNotificationIsFoundAgain(t *testing.T) {
+	h := newHouse(t)
+	h.desk.Prompts = approvals.PromptLimits{Join: 10 * time.Minute}
+	first := h.lived(t, time.Hour)
+	second := h.lived(t, time.Hour)
+	h.sweep(t)
+	h.deny(t, first)
+	h.build() // the process dies, and with it what it knew
+	h.clock.Advance(time.Minute)
+	h.sweep(t)
+	if got := h.timeline(t, second.ID); !slices.Equal(got, []string{"phone held", "phone accepted"}) {
+		t.Errorf("timeline of the second is %q, want held, then accepted", got)
+	}
+}
+
+// TestCoolDownHoldsMessages: what was pending when the person had enough of an agent is not announced any further.
+func TestCoolDownHoldsMessages(t *testing.T) {
+	h := newHouse(t)
+	h.desk.Prompts = approvals.PromptLimits{Denials: 2, Window: 10 * time.Minute, CoolDown: 15 * time.Minute}
+	r := h.lived(t, time.Hour)
+	one, two := h.ask(t, "ann"), h.ask(t, "ann")
+	h.sweep(t)
+	h.deny(t, one)
+	h.deny(t, two)
+	h.clock.Advance(time.Minute)
+	h.sweep(t)
+	if got := h.timeline(t, r.ID); !slices.Equal(got, []string{"phone accepted", "mail held"}) {
+		t.Errorf("timeline is %q, want no second channel", got)
+	}
+	h.clock.Advance(14 * time.Minute)
+	h.sweep(t)
+	if got := h.timeline(t, r.ID); !slices.Equal(got, []string{"phone accepted", "mail held", "mail accepted"}) {
+		t.Errorf("timeline is %q, want the second channel after the rest", got)
+	}
+}
+
+// TestRoom: one person gets so many messages in ten minutes, whatever they are about.
+func TestRoom(t *testing.T) {
+	h := newHouse(t)
+	h.Policy.Messages = 3
+	for range 5 {
+		h.lived(t, time.Hour)
+	}
+	h.sweep(t)
+	if n := h.phone.Calls(); n != 3 {
+		t.Errorf("%d messages at once, want 3", n)
+	}
+	h.clock.Advance(10 * time.Minute)
+	h.sweep(t)
+	if n := h.phone.Calls() + h.mail.Calls(); n != 6 {
+		t.Errorf("%d messages in all after ten minutes, want 6", n)
+	}
+}

@@ -85,7 +85,7 @@ func (d *Dispatcher) claimed(ctx context.Context, id approvals.ID, channel strin
 			return true, nil
 		}
 	}
-	s, err := readSheet(ctx, d.Records, key(approvals.Step{Name: approvals.StepDeliver, Of: string(id)}), time.Time{})
+	s, err := readSheet(ctx, d.Records, key(deliver(id)), time.Time{})
 	if err != nil {
 		return false, err
 	}

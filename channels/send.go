@@ -15,10 +15,14 @@ import (
 // somebody settles the claim.
 func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	next := t.next
+	if !t.task.Once && !d.room.take(t.errand.person(), d.Policy.Messages, t.now) {
+		return nil // somebody else has taken the last place: plan again
+	}
 	until := t.now.Add(SendTimeout + leaseMargin)
 	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
 		Kind: next.Kind, At: t.now, Until: until, Why: next.Reason, Duplicate: next.Duplicate})
 	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
+		d.room.give(t.errand.person(), t.now)
 		return err
 	}
 	report, err := d.hand(ctx, t, until.Add(-leaseMargin))
