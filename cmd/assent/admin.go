@@ -52,6 +52,8 @@ type (
 		Phone      string   `json:"phone"`
 		Email      string   `json:"email"`
 		UserCode   string   `json:"user_code"`
+		Quiet      string   `json:"quiet_hours"` // "22:00-07:00" in Zone
+		Muted      []string `json:"muted"`       // channels
 	}
 	personRow struct {
 		Sub       string    `json:"sub"`
@@ -319,7 +321,11 @@ func (s *service) addPerson(ctx context.Context, in newPerson) (*approvals.Perso
 		in.Sub = "u_" + strings.ToLower(rand.Text())
 	}
 	p := &approvals.Person{ID: approvals.PersonID(in.Sub), Name: in.Name, Locale: approvals.Locale(in.Locale), Zone: in.Zone,
-		Hints: in.LoginHints, Email: in.Email, Phone: in.Phone, CreatedAt: s.clock.Now()}
+		Hints: in.LoginHints, Email: in.Email, Phone: in.Phone, Muted: in.Muted, CreatedAt: s.clock.Now()}
+	var err error
+	if p.Quiet, err = quietHours(in.Quiet); err != nil {
+		return nil, err
+	}
 	if _, err := s.dir.Person(ctx, p.ID); !errors.Is(err, approvals.ErrNotFound) {
 		return nil, errors.Join(err, fmt.Errorf("sub %s: %w", p.ID, errExists))
 	}

@@ -40,12 +40,18 @@ type cli struct {
 
 	BenchEmpty benchEmptyCmd `cmd:"" hidden:"" name:"bench-empty" help:"Serve an empty handler to compare with."`
 
-	resources []Resource
+	tables tables
+}
+
+// tables are the parts of a configuration file that are no flags.
+type tables struct {
+	Resources []Resource   `toml:"resource"`
+	Ladder    []LadderStep `toml:"ladder"`
 }
 
 // Config is how one service runs. Defaults need no file at all.
 type Config struct {
-	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]] tables."`
+	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]] and [[ladder]] tables."`
 
 	Data        string `default:"${data}" env:"ASSENT_DATA" toml:"data" help:"Folder of store, queue and root key."`
 	RootKeyFile string `env:"ASSENT_ROOT_KEY_FILE" toml:"root-key-file" placeholder:"FILE" help:"Root key, if not DATA/root.key: 32 bytes in base64."`
@@ -86,12 +92,19 @@ type Config struct {
 	RegistrationHour    int      `name:"registration-per-hour" default:"100" env:"ASSENT_REGISTRATION_PER_HOUR" toml:"registration-per-hour" placeholder:"N" help:"New ones in an hour."`
 	OutboundPorts       []uint16 `env:"ASSENT_OUTBOUND_PORTS" toml:"outbound-ports" placeholder:"PORT,…" help:"Ports beside 443 that URLs chosen by clients may have, such as 8443."`
 
+	PromptsPerMinute int      `default:"5" env:"ASSENT_PROMPTS_PER_MINUTE" toml:"prompts-per-minute" placeholder:"N" help:"New requests for one person in a minute, of all agents; more are refused. 0: no limit."`
+	PromptsOpen      int      `default:"3" env:"ASSENT_PROMPTS_OPEN" toml:"prompts-open" placeholder:"N" help:"Pending requests of one agent for one person. 0: no limit."`
+	CoolDown         Seconds  `default:"900" env:"ASSENT_COOL_DOWN" toml:"cool-down" placeholder:"SECONDS" help:"How long an agent leaves a person alone after two denials in ten minutes; doubles each time. 0: not at all."`
+	PersonMessages   int      `default:"20" env:"ASSENT_PERSON_MESSAGES" toml:"person-messages" placeholder:"N" help:"Messages to one person in ten minutes; more wait, or stay in the inbox. 0: no limit."`
+	QuietHours       string   `default:"fail" enum:"fail,break" env:"ASSENT_QUIET_HOURS" toml:"quiet-hours" help:"What becomes of a request that a person's quiet hours outlive: it fails at once, or its messages break through."`
+	LoudTypes        []string `env:"ASSENT_LOUD_TYPES" toml:"loud-types" placeholder:"TYPE,..." help:"Types of authorization_details that never wait for quiet hours to end."`
+
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
 	Dev      bool   `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
 	Fixtures string `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only."`
 
-	Resources []Resource `kong:"-" toml:"resource"`
+	tables `kong:"-"`
 }
 
 // Resource is an API that tokens may be meant for: a [[resource]] table of the configuration file.
@@ -128,7 +141,7 @@ func (c *cli) loadTOML(r io.Reader) (kong.Resolver, error) {
 		}
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	c.resources = checked.Resources
+	c.tables = checked.tables
 	values := map[string]any{}
 	if err := toml.Unmarshal(raw, &values); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -213,6 +226,9 @@ func (c *Config) check() error {
 		return errors.New("--people-per-minute must not be negative")
 	}
 	if err := c.checkOutside(); err != nil {
+		return err
+	}
+	if err := c.checkPolicy(); err != nil {
 		return err
 	}
 	later := *c // serve completes the URLs once it knows its port

@@ -45,6 +45,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"endless standing", []string{"--issuer", "https://a.example", "--standing-days", "366"}, "--standing-days must be 0 to 365"},
 		{"plain HTTP without a terminator", []string{"--issuer", "https://a.example"}, "give --tls-cert, or --trusted-proxy"},
 		{"pages with a path", []string{"--issuer", "https://a.example", "--pages-url", "https://a.example/x"}, "--pages-url must be an https origin"},
+		{"negative limit", []string{"--issuer", "https://a.example", "--prompts-open=-1"}, "must not be negative"},
+		{"unknown policy", []string{"--issuer", "https://a.example", "--quiet-hours", "loud"}, "--quiet-hours"},
+		{"unknown loud type", []string{"--issuer", "https://a.example", "--loud-types", "payment_initiation,fire"}, "--loud-types must name"},
 		{"unknown flag", []string{"--isuer", "https://a.example"}, "unknown flag"},
 		{"unknown level", []string{"--issuer", "https://a.example", "--log-level", "loud"}, "--log-level"},
 	}
@@ -83,6 +86,10 @@ func TestConfigOrder(t *testing.T) {
 		{"ports of the file", issuer + "outbound-ports = [8443, 0]\n", nil, nil, "--outbound-ports"},
 		{"registration of the file", issuer + "registration = true\nregistration-clients = 0\n", nil, nil, "--registration-clients"},
 		{"resource", issuer + "[[resource]]\nuri = \"not absolute\"\n", nil, nil, "resource[0].uri"},
+		{"ladder", issuer + "[[ladder]]\nchannel = \"fax\"\n", nil, nil, "ladder[0].channel"},
+		{"ladder without end", issuer + "[[ladder]]\nchannel = \"any\"\nrepeat = 11\n", nil, nil, "ladder[0].repeat"},
+		{"unknown key of a ladder", issuer + "[[ladder]]\nchanel = \"any\"\n", nil, nil, "unknown key"},
+		{"list", issuer + "loud-types = [\"payment_initiation\", \"fire\"]\n", nil, nil, "--loud-types must name"},
 		{"no TOML", "issuer: x", nil, nil, "configuration"},
 	}
 	for _, tt := range tests {

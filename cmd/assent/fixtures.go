@@ -35,7 +35,7 @@ func (s *service) loadFixtures(ctx context.Context) error {
 		known := json.NewDecoder(bytes.NewReader(person))
 		known.DisallowUnknownFields()
 		if err := known.Decode(&p); err != nil {
-			return fmt.Errorf("fixtures: people[%d]: must be an object of sub, login_hints, name, locale, zone, phone, email", i)
+			return fmt.Errorf("fixtures: people[%d]: must be an object of sub, login_hints, name, locale, zone, phone, email, user_code, quiet_hours, muted", i)
 		}
 		if _, err := s.addPerson(ctx, p); err != nil && !errors.Is(err, errExists) {
 			return fmt.Errorf("fixtures: people[%d]: %w", i, err)

@@ -29,6 +29,9 @@ type personAddCmd struct {
 	Locale string   `default:"en" enum:"en,ko" help:"Language of messages and pages: en or ko."`
 	Zone   string   `default:"UTC" placeholder:"ZONE" help:"IANA time zone, such as Asia/Seoul."`
 
+	QuietHours string   `placeholder:"FROM-TO" help:"When messages wait, on the person's clock, such as 22:00-07:00."`
+	Mute       []string `placeholder:"CHANNEL" help:"Channel that brings this person no requests; repeat."`
+
 	UserCodeFile string `placeholder:"FILE" help:"File with the person's user code: agents registered for codes must send it."`
 }
 
@@ -38,7 +41,8 @@ func (c *personAddCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	body := newPerson{Sub: c.Sub, LoginHints: c.Hint, Name: c.Name, Locale: c.Locale, Zone: c.Zone, Phone: c.Phone, Email: c.Email}
+	body := newPerson{Sub: c.Sub, LoginHints: c.Hint, Name: c.Name, Locale: c.Locale, Zone: c.Zone, Phone: c.Phone, Email: c.Email,
+		Quiet: c.QuietHours, Muted: c.Mute}
 	if c.UserCodeFile != "" {
 		raw, err := readLimited(c.UserCodeFile)
 		if err != nil {

@@ -26,7 +26,7 @@ type serveCmd struct {
 // Run runs the service until it is told to stop.
 func (c *serveCmd) Run(ctx context.Context, root *cli, s streams) error {
 	cfg := c.Config
-	cfg.Resources = root.resources
+	cfg.tables = root.tables
 	if err := cfg.check(); err != nil {
 		return &exitError{exitUsage, err}
 	}

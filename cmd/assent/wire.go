@@ -134,6 +134,7 @@ func (s *service) openDesk(context.Context) error {
 		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log, Fresh: fresh})
 	s.desk.Renderer.Scopes = s.cfg.scopes()
 	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
+	s.desk.Prompts = s.cfg.prompts()
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
 	s.desk.Terms.Standing = time.Duration(s.cfg.StandingDays) * 24 * time.Hour
 	if s.cfg.Dev {
@@ -152,7 +153,7 @@ func (s *service) openDesk(context.Context) error {
 		s.dev.texts = s.twilio
 	}
 	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
-		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Now: s.clock.Now, Log: s.log}
+		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Policy: s.cfg.policy(), Now: s.clock.Now, Log: s.log}
 	return nil
 }
 

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"assent/approvals"
+	"assent/channels"
+)
+
+// LadderStep is one step of the ladder by which people are told: a [[ladder]] table of the configuration file. Without one
+// every address of a person is tried once, in the person's order, a minute apart.
+type LadderStep struct {
+	Who     string  `toml:"who"`     // "subject", which is also the default
+	Channel string  `toml:"channel"` // "sms", "push", "web", or "any" for those that no other step names
+	Wait    Seconds `toml:"wait"`    // after each message; default 60
+	Repeat  int     `toml:"repeat"`  // messages to each address in all; default 1
+}
+
+// knownChannels are the channels that a ladder may name.
+var knownChannels = []string{"sms", "push", "web", "phone"}
+
+// ladder is what the configuration says, with defaults filled in.
+func (c *Config) ladder() (l channels.Ladder) {
+	if len(c.Ladder) == 0 {
+		return channels.DefaultLadder()
+	}
+	for _, step := range c.Ladder {
+		stage := channels.Stage{Who: step.Who, Channel: step.Channel, Wait: step.Wait.Duration(), Repeat: step.Repeat}
+		if stage.Who == "" {
+			stage.Who = channels.WhoSubject
+		}
+		if stage.Wait == 0 {
+			stage.Wait = channels.DefaultWait
+		}
+		if stage.Repeat == 0 {
+			stage.Repeat = 1
+		}
+		l = append(l, stage)
+	}
+	return l
+}
+
+// checkPolicy refuses limits and ladders that cannot be.
+func (c *Config) checkPolicy() error {
+	if c.PromptsPerMinute < 0 || c.PromptsOpen < 0 || c.CoolDown < 0 || c.PersonMessages < 0 {
+		return errors.New("--prompts-per-minute, --prompts-open, --cool-down and --person-messages must not be negative")
+	}
+	if err := c.ladder().Validate(knownChannels...); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	types := approvals.BuiltinTypes()
+	for _, name := range c.LoudTypes {
+		if _, known := types[name]; !known {
+			return errors.New("--loud-types must name known types of authorization_details")
+		}
+	}
+	return nil
+}
+
+// policy is what the dispatcher goes by. Dev mode lifts the limit of messages.
+func (c *Config) policy() channels.Policy {
+	p := channels.Policy{Ladder: c.ladder(), Messages: c.PersonMessages, Break: c.QuietHours == "break",
+		Loud: slices.Clone(c.LoudTypes)}
+	if c.Dev {
+		p.Messages = 0
+	}
+	return p
+}
+
+// prompts is what the desk goes by. Dev mode lifts all limits.
+func (c *Config) prompts() approvals.PromptLimits {
+	if c.Dev {
+		return approvals.PromptLimits{}
+	}
+	limits := approvals.DefaultPromptLimits()
+	limits.PerMinute, limits.Open = c.PromptsPerMinute, c.PromptsOpen
+	if limits.CoolDown = c.CoolDown.Duration(); limits.CoolDown == 0 {
+		limits.Denials = 0
+	}
+	return limits
+}
+
+// quietHours reads "22:00-07:00"; empty is none. Whether they are times is for the person's record to say.
+func quietHours(text string) (approvals.QuietHours, error) {
+	if text == "" {
+		return approvals.QuietHours{}, nil
+	}
+	const size = len("22:00-07:00")
+	if len(text) != size || text[size/2] != '-' {
+		return approvals.QuietHours{}, &approvals.FieldError{Field: "quiet_hours", Rule: "must be like 22:00-07:00"}
+	}
+	return approvals.QuietHours{From: text[:size/2], To: text[size/2+1:]}, nil
+}
