@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"assent/approvals"
@@ -21,7 +22,7 @@ type Bus interface {
 }
 
 // Dispatcher takes the steps that [Plan] names. All members are required, but Bus, without which messages leave from
-// wherever their step is found, and Policy.
+// wherever their step is found, and Policy and Limits.
 type Dispatcher struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -32,11 +33,14 @@ type Dispatcher struct {
 	// Addresses lists where a person can be reached outside the inbox, best first.
 	Addresses func(*approvals.Person) []approvals.Address
 	Policy    Policy
+	Limits    map[string]Limits // by channel
 	Bus       Bus
 	Now       func() time.Time
 	Log       *slog.Logger
 
-	room room
+	room      room
+	mu        sync.Mutex
+	providers map[string]*provider
 }
 
 // maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
@@ -174,11 +178,47 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool
 		}
 		d.Log.WarnContext(ctx, "bus does not take jobs, sending from here", "err", err)
 	}
+	return true, d.call(ctx, t)
+}
+
+// call sends or takes back, once the provider may be called. What was planned before a wait is planned again.
+func (d *Dispatcher) call(ctx context.Context, t *turn) error {
+	p := d.provider(t.next.Channel)
+	waited, err := p.enter(ctx, d.Now)
+	if errors.Is(err, errDown) {
+		return nil // the next plan knows
+	}
+	if err != nil {
+		return err
+	}
+	defer p.leave()
+	if waited {
+		fresh, err := d.look(ctx, t.step)
+		if err != nil || !fresh.next.same(t.next) {
+			return err
+		}
+		*t = *fresh
+	}
 	ctx = context.WithoutCancel(ctx) // what has begun is brought to its end; providers have their own time
 	if t.next.Do == Retract {
-		return true, d.retract(ctx, t)
+		return d.retract(ctx, t)
 	}
-	return true, d.send(ctx, t)
+	return d.send(ctx, t)
+}
+
+// same reports whether both are the same step about the same message.
+func (n Next) same(o Next) bool {
+	return n.Do == o.Do && n.Channel == o.Channel && n.Attempt == o.Attempt && n.To == o.To
+}
+
+// noted tells the provider's guard how a call went, and whoever watches the log what an operator must know.
+func (d *Dispatcher) noted(ctx context.Context, channel string, err error) {
+	if errors.Is(err, ErrFault) {
+		d.Log.ErrorContext(ctx, "provider refuses our account or settings: an operator has to act", "channel", channel)
+	}
+	if pause := d.provider(channel).answered(err, d.Now()); pause > 0 {
+		d.Log.ErrorContext(ctx, "provider fails again and again, leaving it alone", "channel", channel, "for", pause)
+	}
 }
 
 // wake puts a job for the channel whose turn it is on the bus.

@@ -7,7 +7,8 @@
 //   - the door for what providers report later ([Dispatcher.Receipt]);
 //   - the ladder as data ([Ladder], [Policy]) and the planner ([Plan]): a pure function from what is known to the one next
 //     step and its reason, which goes into the request's timeline;
-//   - the [Dispatcher], which takes steps, one claim at a time;
+//   - the [Dispatcher], which takes steps, one claim at a time, and what stands in front of each provider ([Limits]): calls
+//     side by side, calls a second, and a circuit breaker;
 //   - the words of the messages (message.go).
 //
 // What stops the second message is the claim: a record of the request, changed by compare-and-set in one transaction with

@@ -189,12 +189,14 @@ func (t Task) takeBack(now time.Time) Next {
 		if !t.retractable(try) {
 			continue
 		}
-		if !try.RetractAt.After(now) {
+		rung, _ := t.rung(try)
+		at := latest(try.RetractAt, rung.Down)
+		if !at.After(now) {
 			return Next{Do: Retract, Channel: try.Channel, To: try.To, Attempt: try.Attempt, Kind: KindClosed,
 				Reason: "request has ended"}
 		}
-		if wait.Do == "" || try.RetractAt.Before(wait.At) {
-			wait = Next{Do: Wait, At: try.RetractAt, Channel: try.Channel, Reason: "taking back again"}
+		if wait.Do == "" || at.Before(wait.At) {
+			wait = Next{Do: Wait, At: at, Channel: try.Channel, Reason: "taking back again"}
 		}
 	}
 	if wait.Do != "" {

@@ -50,15 +50,19 @@ type result struct {
 }
 
 // hand calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
-// somebody else may find the lease over while we call, and two would send: then nothing is sent from here.
+// somebody else may find the lease over while we call, and two would send: then nothing is sent from here. Nor is it when
+// the request has closed meanwhile.
 func (d *Dispatcher) hand(ctx context.Context, t *turn, until time.Time) (approvals.Delivery, error) {
-	left := until.Sub(d.Now())
-	if left <= 0 {
+	now := d.Now()
+	left := until.Sub(now)
+	if left <= 0 || !now.Before(t.task.Close) {
 		return approvals.Delivery{Code: "late"}, fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy)
 	}
 	limited, cancel := context.WithTimeout(ctx, min(left, SendTimeout))
 	defer cancel()
-	return d.Channels[t.next.Channel].Send(limited, t.to[t.next.To], t.errand.message(t.next, t.now))
+	report, err := d.Channels[t.next.Channel].Send(limited, t.to[t.next.To], t.errand.message(t.next, t.now))
+	d.noted(ctx, t.next.Channel, err)
+	return report, err
 }
 
 // settle keeps the outcome of a claim, in one transaction with what comes next. A claim that somebody else has settled
@@ -124,6 +128,7 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 	limited, cancel := context.WithTimeout(ctx, SendTimeout)
 	defer cancel()
 	err := channel.Retract(limited, t.to[next.To], t.errand.message(next, t.now))
+	d.noted(ctx, next.Channel, err)
 	done := err == nil || errors.Is(err, ErrGone) || errors.Is(err, ErrRejected)
 	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt)
 	if err == nil {

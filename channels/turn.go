@@ -69,7 +69,7 @@ func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[st
 		_, retracts := c.(Retracter)
 		reporter, reports := c.(Reporter)
 		rungs = append(rungs, Rung{Channel: a.Channel, To: name, Wait: place.stage.Wait, Repeat: place.stage.Repeat,
-			Retracts: retracts, Reports: reports && reporter.ReportsLater()})
+			Down: d.provider(a.Channel).until(d.Now()), Retracts: retracts, Reports: reports && reporter.ReportsLater()})
 	}
 	return rungs, to
 }
