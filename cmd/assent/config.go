@@ -101,8 +101,9 @@ type Config struct {
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
-	Dev      bool   `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
-	Fixtures string `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only."`
+	Dev        bool          `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
+	PhoneDelay time.Duration `hidden:"" name:"dev-phone-delay" toml:"-" help:"How long the simulated phone's provider takes. Dev mode only."`
+	Fixtures   string        `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only."`
 
 	tables `kong:"-"`
 }
@@ -183,6 +184,9 @@ const maxStandingDays = 365
 func (c *Config) check() error {
 	if c.Fixtures != "" && !c.Dev {
 		return errors.New("--fixtures needs --dev")
+	}
+	if c.PhoneDelay != 0 && !c.Dev {
+		return errors.New("--dev-phone-delay needs --dev")
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("--tls-cert and --tls-key need each other")

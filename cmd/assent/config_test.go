@@ -31,6 +31,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"issuer without TLS", []string{"--issuer", "http://a.example"}, "--issuer must be an https URL"},
 		{"REQ-002 issuer with query", []string{"--issuer", "https://a.example/?x"}, "--issuer must be an https URL"},
 		{"fixtures without dev", []string{"--issuer", "https://a.example", "--fixtures", "x"}, "--fixtures needs --dev"},
+		{"slow phone without dev", []string{"--issuer", "https://a.example", "--dev-phone-delay", "1s"}, "needs --dev"},
 		{"certificate without key", []string{"--issuer", "https://a.example", "--tls-cert", "x"}, "need each other"},
 		{"dev off loopback", []string{"--dev", "--listen", "0.0.0.0:0"}, "--dev needs a loopback"},
 		{"REQ-076 plain HTTP off loopback", []string{"--issuer", "https://a.example", "--listen", "0.0.0.0:0"}, "--listen off loopback needs"},

@@ -46,6 +46,7 @@ func (d *devMode) handler() http.Handler {
 	mux.HandleFunc("POST /dev/decide", d.decideByQuery)
 	mux.HandleFunc("POST /dev/clock", d.advance)
 	mux.Handle("GET /dev/resource", d.resource)
+	mux.HandleFunc("POST /dev/provider", d.behave)
 	return localOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'")
@@ -167,6 +168,29 @@ func (d *devMode) press(ctx context.Context, req *approvals.Request, approve boo
 		_, err = d.desk.Deny(ctx, req.ID, answer)
 	}
 	return err
+}
+
+// behave answers POST {"answer": "busy", "delay": "200ms"} with 204: from then on the provider of the simulated phone
+// answers so, and takes that long.
+func (d *devMode) behave(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Answer string `json:"answer"`
+		Delay  string `json:"delay"`
+	}
+	err := readJSON(r, &body)
+	var delay time.Duration
+	if err == nil && body.Delay != "" {
+		delay, err = time.ParseDuration(body.Delay)
+	}
+	if err != nil || delay < 0 || delay > time.Minute {
+		http.Error(w, `body must be {"answer": "busy", "delay": "200ms"}: at most a minute`, http.StatusBadRequest)
+		return
+	}
+	if err := d.phone.behave(body.Answer, delay); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // advance answers POST {"advance": "25h"} with the new time, after everything that has become due is done.

@@ -45,6 +45,8 @@ func TestDevMode(t *testing.T) {
 		"unknown action":    postJSON(t, p.pages+"/dev/decide?action=maybe&auth_req_id="+id, ""),
 		"clock backwards":   postJSON(t, p.pages+"/dev/clock", `{"advance":"-1h"}`),
 		"clock with a word": postJSON(t, p.pages+"/dev/clock", `{"advance":"soon"}`),
+		"odd provider":      postJSON(t, p.pages+"/dev/provider", `{"answer":"perhaps"}`),
+		"endless provider":  postJSON(t, p.pages+"/dev/provider", `{"answer":"accept","delay":"2m"}`),
 	} {
 		if got < 400 || got >= 500 {
 			t.Errorf("%s: status %d", name, got)

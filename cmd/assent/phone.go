@@ -34,6 +34,24 @@ type phone struct {
 
 	mu       sync.Mutex
 	messages map[string][]phoneMessage // by person, newest first
+	answer   string                    // how its provider answers, see [phone.behave]
+	delay    time.Duration             // how long it takes
+}
+
+// phoneAnswers are what the simulated provider can be told to answer, and what that means to the dispatcher.
+var phoneAnswers = map[string]error{"accept": nil, "busy": channels.ErrBusy, "reject": channels.ErrRejected,
+	"gone": channels.ErrGone, "fault": channels.ErrFault, "hang": context.DeadlineExceeded}
+
+// behave changes how the simulated provider answers from now on, and how long it takes: half of that before it has the
+// message and half after.
+func (p *phone) behave(answer string, delay time.Duration) error {
+	if _, known := phoneAnswers[answer]; !known {
+		return errors.New("answer must be accept, busy, reject, gone, fault or hang")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer, p.delay = answer, delay
+	return nil
 }
 
 type phoneMessage struct {
@@ -56,7 +74,7 @@ const maxPhoneMessages = 200
 // newPhone shows what the file says was sent before. A kill may have torn its last line, which then was never on the
 // screen and must not run into the next one.
 func newPhone(outbox string, now func() time.Time) (*phone, error) {
-	p := &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}}
+	p := &phone{outbox: outbox, now: now, messages: map[string][]phoneMessage{}, answer: "accept"}
 	text, err := os.ReadFile(outbox)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -97,9 +115,41 @@ func (p *phone) Retract(ctx context.Context, to approvals.Address, m channels.Me
 }
 
 func (p *phone) put(ctx context.Context, person string, m channels.Message) error {
-	if err := ctx.Err(); err != nil {
+	p.mu.Lock()
+	answer, delay := p.answer, p.delay
+	p.mu.Unlock()
+	if err := take(ctx, delay/2); err != nil {
 		return err
 	}
+	if err := phoneAnswers[answer]; err != nil && answer != "hang" {
+		return fmt.Errorf("simulated phone: %w", err)
+	}
+	if err := p.lay(person, m); err != nil {
+		return err
+	}
+	if answer == "hang" {
+		<-ctx.Done()
+	}
+	return take(ctx, delay/2)
+}
+
+// take lets time pass, as providers do.
+func take(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// lay puts a message on the screen and into the file.
+func (p *phone) lay(person string, m channels.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	got := phoneMessage{m, p.now()}

@@ -143,6 +143,9 @@ func (s *service) openDesk(context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := simulated.behave("accept", s.cfg.PhoneDelay); err != nil {
+			return err
+		}
 		s.channels[simulated.Name()] = simulated
 		s.dev = &devMode{desk: s.desk, dir: s.dir, phone: simulated, clock: s.clock, sweep: s.catchUp}
 	}
