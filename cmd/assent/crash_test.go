@@ -58,6 +58,7 @@ func TestCrash(t *testing.T) {
 type crash struct {
 	t       *testing.T
 	data    string
+	args    []string // of the service, beside the usual ones
 	journal *journal
 	people  []*customer
 
@@ -119,7 +120,7 @@ func (c *crash) start() *process {
 	c.dead.Store(false)
 	began := time.Now()
 	c.started = append(c.started, began)
-	p := restartDev(c.t, c.data)
+	p := restartDev(c.t, c.data, c.args...)
 	c.slowest = max(c.slowest, time.Since(began))
 	return p
 }
