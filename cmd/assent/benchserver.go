@@ -165,8 +165,8 @@ func startService(ctx context.Context, folder, name string, dev bool) (*child, e
 	if dev {
 		args = append(args, "--dev")
 	} else { // a few people are asked by everybody
-		args = append(args, "--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32", "--people-per-minute", "0",
-			"--prompts-per-minute", "0", "--prompts-open", "0", "--cool-down", "0", "--person-messages", "0")
+		args = append(args, "--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32",
+			"--people-per-minute", "0", "--prompts-per-minute", "0", "--prompts-open", "0", "--cool-down", "0", "--person-messages", "0")
 	}
 	c, err := startChild(ctx, folder, name, args...)
 	if err != nil {

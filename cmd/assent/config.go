@@ -47,11 +47,12 @@ type cli struct {
 type tables struct {
 	Resources []Resource   `toml:"resource"`
 	Ladder    []LadderStep `toml:"ladder"`
+	Providers []Provider   `toml:"provider"`
 }
 
 // Config is how one service runs. Defaults need no file at all.
 type Config struct {
-	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]] and [[ladder]] tables."`
+	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]], [[ladder]] and [[provider]] tables."`
 
 	Data        string `default:"${data}" env:"ASSENT_DATA" toml:"data" help:"Folder of store, queue and root key."`
 	RootKeyFile string `env:"ASSENT_ROOT_KEY_FILE" toml:"root-key-file" placeholder:"FILE" help:"Root key, if not DATA/root.key: 32 bytes in base64."`

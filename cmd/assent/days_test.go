@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,4 +81,23 @@ func TestProviderDownReachesTheAgent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProviderMetrics: an operator sees which provider fails, how, and that it is left alone.
+func TestProviderMetrics(t *testing.T) {
+	p := restartDev(t, newData(t), "--admin-listen", "127.0.0.1:0")
+	devPost(t, p, "/dev/provider", `{"answer":"busy"}`)
+	agent := bot(p.issuer)
+	for range 5 {
+		must(t, http.StatusOK)(agent.ask(t.Context(), nil, nil))
+	}
+	within(t, "count of failures", func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+p.metrics+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := must(t, http.StatusOK)(do(http.DefaultClient, req))
+		return strings.Contains(string(a.body), `approvals_channel_calls_total{channel="phone",outcome="busy"} 5`) &&
+			strings.Contains(string(a.body), `approvals_channel_down{channel="phone"} 1`)
+	})
 }

@@ -37,7 +37,8 @@ func newMetrics(s *service) *metrics {
 			Help: "Jobs that no worker could bring to an end; their due steps are left."}, []string{"channel"}),
 	}
 	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, m.deadJobs, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s})
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s},
+		providerCollector{s})
 	m.countCommits()
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_unknown_parameters_total",
 		Help: "Parameters of backchannel requests that nobody knows, perhaps misspelt."},
@@ -147,6 +148,40 @@ func (c busCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.GaugeValue, float64(d.Messages), d.Stream)
 		for name, n := range d.Consumers {
 			ch <- prometheus.MustNewConstMetric(busPending, prometheus.GaugeValue, float64(n), name)
+		}
+	}
+}
+
+// providerCollector reads how the channels' providers do when metrics are asked for.
+type providerCollector struct{ s *service }
+
+var (
+	providerCalls = prometheus.NewDesc("approvals_channel_calls_total", "Calls of a channel's provider by outcome.",
+		[]string{"channel", "outcome"}, nil)
+	providerInFlight = prometheus.NewDesc("approvals_channel_open_calls", "Calls of a channel's provider under way.",
+		[]string{"channel"}, nil)
+	providerDown = prometheus.NewDesc("approvals_channel_down", "1 while a failing provider is left alone.",
+		[]string{"channel"}, nil)
+)
+
+// Describe names the metrics.
+func (c providerCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- providerCalls
+	ch <- providerInFlight
+	ch <- providerDown
+}
+
+// Collect asks the dispatcher.
+func (c providerCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range c.s.dispatcher.Providers() {
+		down := 0.0
+		if p.Down {
+			down = 1
+		}
+		ch <- prometheus.MustNewConstMetric(providerDown, prometheus.GaugeValue, down, p.Channel)
+		ch <- prometheus.MustNewConstMetric(providerInFlight, prometheus.GaugeValue, float64(p.InFlight), p.Channel)
+		for outcome, n := range p.Calls {
+			ch <- prometheus.MustNewConstMetric(providerCalls, prometheus.CounterValue, float64(n), p.Channel, string(outcome))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"assent/approvals"
 	"assent/channels"
@@ -16,6 +17,13 @@ type LadderStep struct {
 	Channel string  `toml:"channel"` // "sms", "push", "web", or "any" for those that no other step names
 	Wait    Seconds `toml:"wait"`    // after each message; default 60
 	Repeat  int     `toml:"repeat"`  // messages to each address in all; default 1
+}
+
+// Provider bounds the calls of one channel's provider: a [[provider]] table of the configuration file.
+type Provider struct {
+	Channel   string `toml:"channel"`    // "sms", "push" or "web"
+	InFlight  int    `toml:"in-flight"`  // calls side by side; default 256
+	PerSecond int    `toml:"per-second"` // calls that begin in a second; 0, the default, is no limit
 }
 
 // knownChannels are the channels that a ladder may name.
@@ -50,6 +58,9 @@ func (c *Config) checkPolicy() error {
 	if err := c.ladder().Validate(knownChannels...); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
+	if err := c.checkProviders(); err != nil {
+		return err
+	}
 	types := approvals.BuiltinTypes()
 	for _, name := range c.LoudTypes {
 		if _, known := types[name]; !known {
@@ -57,6 +68,34 @@ func (c *Config) checkPolicy() error {
 		}
 	}
 	return nil
+}
+
+// checkProviders refuses bounds that cannot be.
+func (c *Config) checkProviders() error {
+	for i, p := range c.Providers {
+		again := slices.ContainsFunc(c.Providers[:i], func(o Provider) bool { return o.Channel == p.Channel })
+		switch {
+		case again || !slices.Contains(knownChannels, p.Channel):
+			return fmt.Errorf("provider[%d].channel must be %s, once", i, strings.Join(knownChannels, ", "))
+		case p.InFlight < 0 || p.InFlight > channels.InFlight:
+			return fmt.Errorf("provider[%d].in-flight must be 1 to %d", i, channels.InFlight)
+		case p.PerSecond < 0 || p.PerSecond > maxPerSecond:
+			return fmt.Errorf("provider[%d].per-second must be 0 to %d", i, maxPerSecond)
+		}
+	}
+	return nil
+}
+
+// maxPerSecond is more than any provider takes.
+const maxPerSecond = 100_000
+
+// providerLimits is what the dispatcher bounds its providers by.
+func (c *Config) providerLimits() map[string]channels.Limits {
+	out := map[string]channels.Limits{}
+	for _, p := range c.Providers {
+		out[p.Channel] = channels.Limits{InFlight: p.InFlight, PerSecond: p.PerSecond}
+	}
+	return out
 }
 
 // policy is what the dispatcher goes by. Dev mode lifts the limit of messages.

@@ -25,6 +25,10 @@ func TestPolicy(t *testing.T) {
 	if diff := cmp.Diff(want, c.ladder()); diff != "" {
 		t.Errorf("ladder (-want +got):\n%s", diff)
 	}
+	c.Providers = []Provider{{Channel: "sms", PerSecond: 10}}
+	if got := c.providerLimits()["sms"]; got != (channels.Limits{PerSecond: 10}) {
+		t.Errorf("limits of a provider are %+v", got)
+	}
 	c.CoolDown = 0
 	if got := c.prompts(); got.Denials != 0 {
 		t.Errorf("without a cool-down %d denials are counted", got.Denials)

@@ -156,7 +156,8 @@ func (s *service) openDesk(context.Context) error {
 		s.dev.texts = s.twilio
 	}
 	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
-		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Policy: s.cfg.policy(), Now: s.clock.Now, Log: s.log}
+		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Policy: s.cfg.policy(),
+		Limits: s.cfg.providerLimits(), Now: s.clock.Now, Log: s.log}
 	return nil
 }
 
