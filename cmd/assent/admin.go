@@ -60,6 +60,8 @@ type (
 		Name      string    `json:"name"`
 		Locale    string    `json:"locale"`
 		Zone      string    `json:"zone"`
+		Quiet     string    `json:"quiet_hours,omitempty"`
+		Muted     []string  `json:"muted,omitempty"`
 		Disabled  bool      `json:"disabled"`
 		CreatedAt time.Time `json:"created_at"`
 	}
@@ -95,6 +97,7 @@ func (a *admin) handler() http.Handler {
 		"POST /people/{sub}/invite":       a.invite,
 		"POST /people/{sub}/disable":      a.disablePerson,
 		"POST /people/{sub}/enable":       a.enablePerson,
+		"POST /people/{sub}/prefer":       a.prefer,
 		"POST /people/{sub}/sign-out":     a.signOut,
 		"POST /keys/rotate":               a.rotateKeys,
 		"GET /pings":                      a.listPings,
@@ -312,7 +315,12 @@ func (a *admin) addPerson(r *http.Request) (any, error) {
 }
 
 func rowOf(p *approvals.Person) personRow {
-	return personRow{string(p.ID), p.Name, p.Locale, p.Zone, p.Disabled, p.CreatedAt}
+	row := personRow{Sub: string(p.ID), Name: p.Name, Locale: p.Locale, Zone: p.Zone, Muted: p.Muted, Disabled: p.Disabled,
+		CreatedAt: p.CreatedAt}
+	if p.Quiet != (approvals.QuietHours{}) {
+		row.Quiet = p.Quiet.From + "-" + p.Quiet.To
+	}
+	return row
 }
 
 // addPerson creates a person; an address or hint of somebody else is refused.

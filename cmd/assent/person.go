@@ -14,6 +14,7 @@ type personCmd struct {
 	Add     personAddCmd     `cmd:"" help:"Add a person who can be asked."`
 	List    personListCmd    `cmd:"" help:"List people."`
 	Invite  personInviteCmd  `cmd:"" help:"Make an invitation: it binds the person's browser."`
+	Prefer  personPreferCmd  `cmd:"" help:"Set a person's quiet hours, and mute channels."`
 	SignOut personSignOutCmd `cmd:"" name:"sign-out" help:"End all sign-ins and forget all browsers of a person: a lost phone."`
 	Enable  personEnableCmd  `cmd:"" help:"Let a disabled person decide again."`
 	Disable personDisableCmd `cmd:"" help:"Disable a person; pending requests are withdrawn, approved ones cannot be redeemed."`
