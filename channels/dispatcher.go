@@ -169,7 +169,7 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool
 	case Fail:
 		return true, d.fail(ctx, t)
 	case Settle:
-		return true, d.settle(ctx, t, t.next, result{outcome: Unknown})
+		return true, d.settle(ctx, t, t.next, result{outcome: Unknown, lost: true})
 	}
 	if hands != t.next.Channel && d.Bus != nil {
 		err := d.wake(ctx, t, time.Time{})

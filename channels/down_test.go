@@ -2,17 +2,19 @@ package channels_test
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"assent/approvals"
+	"assent/approvals/stream"
 	"assent/channels"
 	"assent/channels/channeltest"
 	"assent/store"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // TestProviderDownForTheWholeLife: the request fails before its end, with a reason, and nobody was sent anything.
@@ -148,40 +150,92 @@ func TestClaimCommittedAfterTheClose(t *testing.T) {
 	}
 }
 
-// fullBus is a bus whose streams are full: it takes nothing.
-type fullBus struct{ refused atomic.Int32 }
-
-var errFull = errors.New("maximum bytes exceeded")
-
-func (b *fullBus) Send(context.Context, string, string, string, time.Time, []byte) error {
-	b.refused.Add(1)
-	return errFull
+// squeeze leaves room for one job on the bus of a server at that address, and lets it forget quickly what it had.
+func squeeze(t *testing.T, url string) {
+	t.Helper()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := js.Stream(t.Context(), "SEND")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := jobs.CachedInfo().Config
+	config.MaxMsgs, config.Duplicates = 1, 100*time.Millisecond
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// TestFullStream: the bus takes no job. An event is given back to it, and the sweep sends everything all the same, once.
+// TestFullStream: a bus that is full drops its oldest jobs. Their steps are still in the store, and sweeps make the jobs
+// again until everybody was told, once.
 func TestFullStream(t *testing.T) {
+	srv, err := server.NewServer(&server.Options{ServerName: "full", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(patience) {
+		t.Fatal("server does not start")
+	}
 	h := newHouse(t)
-	full := &fullBus{}
-	h.Bus = full
-	var asked []*approvals.Request
-	for range 10 {
+	h.Bus, err = stream.Open(t.Context(), stream.Config{URL: srv.ClientURL(), Now: h.clock.Now, Log: h.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := h.Bus.(*stream.Bus)
+	squeeze(t, srv.ClientURL())
+	const n = 20
+	for range n {
 		r := h.ask(t, "ann")
-		asked = append(asked, r)
-		if err := h.Handle(t.Context(), approvals.Event{Kind: "pending", Request: r.ID}); !errors.Is(err, errFull) {
-			t.Errorf("Handle: %v, want the event to be given back", err)
+		if err := h.Handle(t.Context(), approvals.Event{Kind: "pending", Request: r.ID}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	var sweeps sync.WaitGroup
-	for range 3 {
-		sweeps.Go(func() { h.Sweep(t.Context()) })
+	ctx, cancel := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() { worked <- full.Work(ctx, "phone", channels.InFlight, h.Work) }()
+	for end := time.Now().Add(patience); h.phone.Calls() < n; {
+		h.sweep(t)
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d were told", h.phone.Calls(), n)
+		}
 	}
-	sweeps.Wait()
-	if n := h.phone.Calls(); n != len(asked) || full.refused.Load() == 0 {
-		t.Errorf("%d messages for %d requests, %d jobs refused", n, len(asked), full.refused.Load())
-	}
-	h.clock.Advance(channels.DefaultWait)
 	h.sweep(t)
-	if n := h.mail.Calls(); n != len(asked) {
-		t.Errorf("%d messages by the second channel, want %d", n, len(asked))
+	cancel()
+	if err := <-worked; err != nil {
+		t.Error(err)
+	}
+	full.Close()
+	if calls := h.phone.Calls(); calls != n {
+		t.Errorf("%d messages for %d requests", calls, n)
+	}
+}
+
+// TestRetryAfter: a provider that says when to come again is left alone until then.
+func TestRetryAfter(t *testing.T) {
+	h := newHouse(t)
+	h.prefer(t, func(p *approvals.Person) { p.Addresses = p.Addresses[:1] })
+	h.phone.Set(channeltest.Later)
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	h.phone.Set(channeltest.Accept)
+	h.clock.Advance(channeltest.LaterBy - time.Millisecond)
+	h.sweep(t)
+	if n := h.phone.Calls(); n != 1 {
+		t.Fatalf("%d calls before the provider wanted any", n)
+	}
+	h.clock.Advance(time.Millisecond)
+	h.sweep(t)
+	if got := h.timeline(t, r.ID); !slices.Equal(got, []string{"phone failed", "phone accepted"}) {
+		t.Errorf("timeline is %q, want the second call to be taken", got)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	busyParts    = 40          // of a request's life: longer waits than an hour for requests of days
 	faultFirst   = time.Minute // an operator has to act
 	retractTries = 5
+	lostMost     = 5 // processes that may die over one message before it is given up
 )
 
 // Outcome is what became of one try.
@@ -45,6 +46,7 @@ type Try struct {
 	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone until then
 	Why       string    `json:"why,omitempty"`
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
+	Lost      bool      `json:"lost,omitempty"` // unknown because its process has died, not because the provider kept silent
 
 	Retracted    bool      `json:"retracted,omitempty"`
 	RetractTries int       `json:"retract_tries,omitempty"`

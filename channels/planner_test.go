@@ -40,6 +40,13 @@ func (t Task) tried(channel string, second int, o Outcome) Task {
 	return t
 }
 
+// lost marks every unknown outcome as that of a process that has died.
+func lost(t *Task) {
+	for i := range t.Tries {
+		t.Tries[i].Lost = true
+	}
+}
+
 // reminded appends a reminder by push.
 func (t Task) reminded(second int, o Outcome) Task {
 	t = t.tried("push", second, o)
@@ -147,6 +154,11 @@ func TestPlan(t *testing.T) {
 			"send push 3 reminder again"},
 		{"a reminder that was refused for good", five("push").tried("push", 0, Accepted).reminded(150, Rejected), 152,
 			"wait 300"},
+		{"lost with the process: once more, however often", five("push").tried("push", 0, Unknown).with(lost).
+			tried("push", 20, Unknown).with(lost), 41, "send push 3 again"},
+		{"lost again and again: it may be the message that kills", five("push").tried("push", 0, Unknown).
+			tried("push", 0, Unknown).tried("push", 0, Unknown).tried("push", 0, Unknown).tried("push", 0, Unknown).
+			tried("push", 0, Unknown).with(lost), 60, "fail"},
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
@@ -270,7 +282,7 @@ func (w *world) step(next Next) {
 		if try.Outcome != Open || w.now.Before(try.Until) {
 			w.t.Fatalf("settles %+v at %s", try, w.now)
 		}
-		try.Outcome, try.Ended = Unknown, w.now
+		try.Outcome, try.Ended, try.Lost = Unknown, w.now, true
 	case Retract:
 		w.retract(next)
 	case Wait:
@@ -293,7 +305,7 @@ func (w *world) maySend(next Next) {
 	if w.now.Before(rung.Down) {
 		w.t.Fatalf("sends %+v to a provider that is down until %s", next, rung.Down)
 	}
-	attempt, before, accepted := 1, 0, 0
+	attempt, silent, lost, accepted := 1, 0, 0, 0
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		same := try.Channel == next.Channel && try.To == next.To
 		sent := try.Outcome == Accepted || try.Outcome == Unknown
@@ -304,8 +316,7 @@ func (w *world) maySend(next Next) {
 			w.t.Fatalf("sends %+v less than a wait after %+v", next, try)
 		case try.Channel == next.Channel && w.now.Before(try.Again):
 			w.t.Fatalf("sends %+v although the provider of %+v wants to be left alone", next, try)
-		case next.Kind == KindReminder && try.Kind == KindReminder && (try.Outcome == Accepted || try.Duplicate &&
-			try.Outcome == Unknown):
+		case next.Kind == KindReminder && try.Kind == KindReminder && try.Outcome == Accepted:
 			w.t.Fatal("reminds twice")
 		case next.Kind == KindRequest && same && try.Kind == KindRequest && (try.Outcome == Gone || try.Outcome == Rejected ||
 			try.Outcome == Failed):
@@ -315,10 +326,14 @@ func (w *world) maySend(next Next) {
 			w.t.Fatalf("repeats %+v less than a wait after %+v", next, try)
 		}
 		if same && try.Kind == next.Kind && try.Outcome == Accepted {
-			accepted, before = accepted+1, 0
+			accepted, silent, lost = accepted+1, 0, 0
 		}
 		if (same || next.Kind == KindReminder) && try.Outcome == Unknown && try.Kind == next.Kind {
-			before++
+			if try.Lost {
+				lost++
+			} else {
+				silent++
+			}
 		}
 		if try.Channel == next.Channel {
 			attempt++
@@ -330,8 +345,8 @@ func (w *world) maySend(next Next) {
 	if next.Attempt != attempt {
 		w.t.Fatalf("attempt is %d, want %d", next.Attempt, attempt)
 	}
-	if before > 1 || next.Duplicate != (before == 1) {
-		w.t.Fatalf("sends %+v after %d unknown outcomes", next, before)
+	if silent > 1 || lost > lostMost || next.Duplicate != (silent+lost > 0) {
+		w.t.Fatalf("sends %+v after %d unknown outcomes and %d lost ones", next, silent, lost)
 	}
 	half := w.task.End.Sub(w.task.From) / 2
 	if next.Kind == KindReminder && (half <= 2*time.Minute || w.now.Before(noon.Add(half))) {

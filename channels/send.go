@@ -39,12 +39,13 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	if after := RetryAfter(err); after > 0 {
 		again = d.Now().Add(after)
 	}
-	return d.settle(ctx, t, next, result{outcomeOf(err), again, report})
+	return d.settle(ctx, t, next, result{outcome: outcomeOf(err), again: again, report: report})
 }
 
 // result is what a provider has answered.
 type result struct {
 	outcome Outcome
+	lost    bool      // nobody has heard the answer
 	again   time.Time // not before, if it says so
 	report  approvals.Delivery
 }
@@ -74,7 +75,7 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		if !found || try.Outcome != Open && (try.Outcome != Unknown || o == Unknown) {
 			return nil
 		}
-		try.Outcome, try.Ended, try.Again = o, t.now, got.again
+		try.Outcome, try.Ended, try.Again, try.Lost = o, t.now, got.again, got.lost
 		report.Channel, report.Attempt, report.At, report.Why, report.Duplicate = n.Channel, n.Attempt, t.now, try.Why,
 			try.Duplicate
 		t.plan()
