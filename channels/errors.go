@@ -6,7 +6,9 @@ import (
 )
 
 // What a channel may answer beside nil. Any other error, a timeout after the request was written included, means that
-// nobody knows whether the provider has the message. The four mean that it certainly does not.
+// nobody knows whether the provider has the message. The four mean that it certainly does not. Those that are about the
+// provider (busy, our fault, unknown) count against it: several in a row, and it is left alone for some seconds. What is
+// refused because of one address or one message, a limit of ours included, is gone or rejected.
 var (
 	ErrGone     = errors.New("address is gone")     // forget the address, try the next one at once
 	ErrRejected = errors.New("message was refused") // this message will never pass here: the next one at once

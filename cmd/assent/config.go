@@ -98,7 +98,7 @@ type Config struct {
 	CoolDown         Seconds  `default:"900" env:"ASSENT_COOL_DOWN" toml:"cool-down" placeholder:"SECONDS" help:"How long an agent leaves a person alone after two denials in ten minutes; doubles each time. 0: not at all."`
 	PersonMessages   int      `default:"20" env:"ASSENT_PERSON_MESSAGES" toml:"person-messages" placeholder:"N" help:"Messages to one person in ten minutes; more wait, or stay in the inbox. 0: no limit."`
 	QuietHours       string   `default:"fail" enum:"fail,break" env:"ASSENT_QUIET_HOURS" toml:"quiet-hours" help:"What becomes of a request that a person's quiet hours outlive: it fails at once, or its messages break through."`
-	LoudTypes        []string `env:"ASSENT_LOUD_TYPES" toml:"loud-types" placeholder:"TYPE,..." help:"Types of authorization_details that never wait for quiet hours to end."`
+	LoudTypes        []string `env:"ASSENT_LOUD_TYPES" toml:"loud-types" placeholder:"TYPE" help:"Types of authorization_details that never wait for quiet hours to end."`
 
 	LogLevel string `default:"info" enum:"debug,info,warn,error" env:"ASSENT_LOG_LEVEL" toml:"log-level" help:"debug, info, warn or error."`
 
