@@ -15,7 +15,7 @@ const (
 	busyParts    = 40          // of a request's life: longer waits than an hour for requests of days
 	faultFirst   = time.Minute // an operator has to act
 	retractTries = 5
-	lostMost     = 5 // processes that may die over one message before it is given up
+	lostMost     = 20 // processes that may die over one message before it is given up
 )
 
 // Outcome is what became of one try.

@@ -47,6 +47,14 @@ func lost(t *Task) {
 	}
 }
 
+// lostTimes appends so many tries by push that died with their process.
+func (t Task) lostTimes(n int) Task {
+	for range n {
+		t = t.tried("push", 0, Unknown)
+	}
+	return t.with(lost)
+}
+
 // reminded appends a reminder by push.
 func (t Task) reminded(second int, o Outcome) Task {
 	t = t.tried("push", second, o)
@@ -156,9 +164,9 @@ func TestPlan(t *testing.T) {
 			"wait 300"},
 		{"lost with the process: once more, however often", five("push").tried("push", 0, Unknown).with(lost).
 			tried("push", 20, Unknown).with(lost), 41, "send push 3 again"},
-		{"lost again and again: it may be the message that kills", five("push").tried("push", 0, Unknown).
-			tried("push", 0, Unknown).tried("push", 0, Unknown).tried("push", 0, Unknown).tried("push", 0, Unknown).
-			tried("push", 0, Unknown).with(lost), 60, "fail"},
+		{"lost again and again: it may be the message that kills", five("push").lostTimes(lostMost + 1), 60, "fail"},
+		{"lost as often as a message may be", five("push").lostTimes(lostMost), 0,
+			fmt.Sprintf("send push %d again", lostMost+1)},
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
