@@ -60,6 +60,10 @@ await run({
     return refused(other.backchannel.authorize({ scope: 'openid', binding_message: 'TEAL-7', userId: person.sub }));
   },
 
+  exchange: () => refused(new AuthenticationClient({
+    domain: issuer.host, clientId: agent.id, clientSecret: agent.secret,
+  }).tokenExchange.exchangeToken({ subject_token: 'x', subject_token_type: 'urn:example:token', audience: 'https://api.example' })),
+
   // The first poll is free, the next one too early; who then waits as told is not told again.
   slow_down: async () => {
     const asked = await ask();

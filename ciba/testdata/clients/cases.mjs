@@ -1,13 +1,24 @@
 // What the client scripts share: where the service is, how the person decides in dev mode, how a case is reported.
 import assert from 'node:assert/strict';
+import { X509Certificate, createHash } from 'node:crypto';
+import { createServer } from 'node:http';
+import * as jose from 'jose';
+import { Agent, fetch as fetchBy } from 'undici';
 
-const { ISSUER, AGENT_ID, AGENT_SECRET, BASIC_ID, BASIC_SECRET, KEY_ID, SIGNED_ID, KEY } = process.env;
+const {
+  ISSUER, AGENT_ID, AGENT_SECRET, BASIC_ID, BASIC_SECRET, KEY_ID, SIGNED_ID, BOUND_ID, NONCE_ID, PINGED_ID, SHOWN_ID,
+  KEY, CERTIFICATE, PING_PORT,
+} = process.env;
 
 export const issuer = new URL(ISSUER);
 export const agent = { id: AGENT_ID, secret: AGENT_SECRET };
 export const basicAgent = { id: BASIC_ID, secret: BASIC_SECRET }; // registered for client_secret_basic
 export const keyAgent = { id: KEY_ID, pem: KEY }; // registered for private_key_jwt
 export const signedAgent = { id: SIGNED_ID, pem: KEY }; // and for signed requests
+export const boundAgent = { id: BOUND_ID, pem: KEY }; // and for tokens that are bound by DPoP
+export const nonceAgent = { id: NONCE_ID, pem: KEY }; // that, and proofs must have a nonce
+export const pingedAgent = { id: PINGED_ID, pem: KEY }; // for ping mode
+export const shownAgent = { id: SHOWN_ID }; // for self_signed_tls_client_auth, and tokens that are bound to the certificate
 export const person = { hint: 'ann', sub: 'u_ann' };
 export const payment = [{
   type: 'payment_initiation',
@@ -35,6 +46,41 @@ export const approve = (id) => dev('/dev/approve', { auth_req_id: id, user: pers
 export const deny = (id) => dev('/dev/deny', { auth_req_id: id, user: person.hint });
 export const advance = (duration) => dev('/dev/clock', { advance: duration });
 
+// An access token as an API sees it, after the checks that every API makes.
+const published = jose.createRemoteJWKSet(new URL('/.well-known/jwks.json', issuer));
+export const verified = async (token) =>
+  (await jose.jwtVerify(token, published, { issuer: ISSUER, typ: 'at+jwt', algorithms: ['ES256'] })).payload;
+
+// What the token is bound to, once it is known to be this key or the agents' certificate.
+export const boundTo = async (token, publicKey) => {
+  const jkt = publicKey && await jose.calculateJwkThumbprint(await jose.exportJWK(publicKey));
+  const x5t = createHash('sha256').update(new X509Certificate(CERTIFICATE).raw).digest('base64url');
+  const { cnf } = await verified(token);
+  assert.deepEqual(cnf, publicKey ? { jkt } : { 'x5t#S256': x5t });
+  return Object.keys(cnf)[0];
+};
+
+// A request object made without the help of a client library.
+export const requestObject = (id, parameters) => new jose.SignJWT({ ...parameters, jti: crypto.randomUUID() })
+  .setProtectedHeader({ alg: 'ES256', kid: key.kid }).setIssuer(id).setAudience(ISSUER)
+  .setIssuedAt().setNotBefore('0s').setExpirationTime('60s').sign(key.key);
+
+// fetch over connections that show the agents' certificate.
+const showing = new Agent({ connect: { key: KEY, cert: CERTIFICATE } });
+export const fetchShowing = (url, options) => fetchBy(url, { ...options, dispatcher: showing });
+
+// Runs act while a notification endpoint listens, and returns the first ping that it gets.
+export const pingAfter = (act) => new Promise((done, fail) => {
+  const server = createServer(async (request, answer) => {
+    const body = (await request.toArray()).join('');
+    answer.writeHead(204, { connection: 'close' }).end();
+    server.close();
+    const { authorization, 'content-type': type } = request.headers;
+    done({ method: request.method, authorization, type, body: JSON.parse(body) });
+  });
+  server.listen(Number(PING_PORT), '127.0.0.1', () => act().catch(fail));
+});
+
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // OAuth's word for what went wrong.
@@ -49,6 +95,13 @@ export const refused = async (promise) => {
     return code(err);
   }
   return assert.fail('it was not refused');
+};
+
+// Waits for the challenge of a 401 answer. The library reads it before the body, so there is no word of OAuth's.
+export const challenged = async (promise) => {
+  const err = await promise.then(() => assert.fail('it was not refused'), (err) => err);
+  assert.ok(Array.isArray(err.cause), err.stack);
+  return [err.status, err.cause[0].scheme, err.code];
 };
 
 // Polls without a pause until the answer is told to be too early. A busy machine makes a pause of its own now and then.

@@ -1,7 +1,10 @@
 // oauth4webapi: every request and every check by hand.
 import assert from 'node:assert/strict';
 import * as oauth from 'oauth4webapi';
-import { advance, agent, approve, basicAgent, deny, hurry, issuer, key, keyAgent, payment, person, refused, run, signedAgent } from './cases.mjs';
+import {
+  advance, agent, approve, basicAgent, boundAgent, boundTo, challenged, deny, fetchShowing, hurry, issuer, key, keyAgent, nonceAgent,
+  payment, person, pingAfter, pingedAgent, refused, run, shownAgent, signedAgent,
+} from './cases.mjs';
 
 const discover = async (algorithm) =>
   oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm }));
@@ -10,22 +13,36 @@ const server = await discover('oidc');
 const client = { client_id: agent.id };
 const post = oauth.ClientSecretPost(agent.secret);
 
-const ask = async (more, by = client, auth = post) => {
+const ask = async (more, by = client, auth = post, options = {}) => {
   const answer = await oauth.backchannelAuthenticationRequest(server, by, auth, {
     scope: 'openid', login_hint: person.hint, binding_message: 'TEAL-7', ...more,
-  });
+  }, options);
   return oauth.processBackchannelAuthenticationResponse(server, by, answer);
 };
 
-// One poll. What comes is verified with the published keys: the ID token, and the access token as an API would.
-const poll = async (asked, by = client, auth = post) => {
-  const answer = await oauth.backchannelAuthenticationGrantRequest(server, by, auth, asked.auth_req_id);
+// An access token as an API checks it that gets a call with it: signature, claims, and the proof if it is bound to a key.
+const shown = async (token, { DPoP }) => {
+  const { aud } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
+  let call;
+  const send = async (url, options) => {
+    call = new Request(url, options);
+    return new Response();
+  };
+  await oauth.protectedResourceRequest(token, 'GET', new URL(aud), undefined, undefined, { DPoP, [oauth.customFetch]: send });
+  return oauth.validateJwtAccessToken(server, call, aud, { signingAlgorithms: ['ES256'], requireDPoP: Boolean(DPoP) });
+};
+
+// One poll. What comes is verified with the published keys: the ID token, and the access token unless it is bound to a
+// certificate, which this library does not check.
+const poll = async (asked, by = client, auth = post, options = {}) => {
+  const answer = await oauth.backchannelAuthenticationGrantRequest(server, by, auth, asked.auth_req_id, options);
   const tokens = await oauth.processBackchannelAuthenticationGrantResponse(server, by, answer);
   await oauth.validateApplicationLevelSignature(server, answer);
   assert.equal(oauth.getValidatedIdTokenClaims(tokens).sub, person.sub);
-  const { aud } = JSON.parse(Buffer.from(tokens.access_token.split('.')[1], 'base64url'));
-  const call = new Request(aud, { headers: { authorization: `Bearer ${tokens.access_token}` } });
-  const claims = await oauth.validateJwtAccessToken(server, call, aud, { signingAlgorithms: ['ES256'] });
+  if (options[oauth.customFetch]) {
+    return tokens;
+  }
+  const claims = await shown(tokens.access_token, options);
   assert.equal(claims.client_id, by.client_id);
   return { ...tokens, claims };
 };
@@ -43,22 +60,73 @@ const wait = async (asked) => {
   return [await refused(oauth.processBackchannelAuthenticationGrantResponse(server, client, answer)), after];
 };
 
+const jwt = oauth.PrivateKeyJwt(key);
+
+// Tokens that are bound to a key of their own, which the access token names. The library says when a nonce is wanted, and
+// knows it then.
+const proven = async (who) => {
+  const by = { client_id: who.id };
+  const keys = await oauth.generateKeyPair('ES256');
+  const DPoP = oauth.DPoP(by, keys);
+  const asked = await ask({}, by, jwt);
+  await approve(asked.auth_req_id);
+  let retried = false;
+  const tokens = await poll(asked, by, jwt, { DPoP }).catch((err) => {
+    assert.ok(oauth.isDPoPNonceError(err), err.stack);
+    retried = true;
+    return poll(asked, by, jwt, { DPoP });
+  });
+  return [tokens.token_type, await boundTo(tokens.access_token, keys.publicKey), retried];
+};
+
 await run({
   approve: () => approved(client, post),
   basic: () => approved({ client_id: basicAgent.id }, oauth.ClientSecretBasic(basicAgent.secret)),
-  private_key_jwt: () => approved({ client_id: keyAgent.id }, oauth.PrivateKeyJwt(key)),
+  private_key_jwt: () => approved({ client_id: keyAgent.id }, jwt),
+
+  dpop: () => proven(boundAgent),
+  dpop_nonce: () => proven(nonceAgent),
+  dpop_missing: async () => {
+    const by = { client_id: boundAgent.id };
+    const asked = await ask({}, by, jwt);
+    await approve(asked.auth_req_id);
+    return refused(poll(asked, by, jwt));
+  },
+
+  // The listener for certificates, found by its aliases.
+  certificate: async () => {
+    const by = { client_id: shownAgent.id, use_mtls_endpoint_aliases: true };
+    const options = { [oauth.customFetch]: fetchShowing };
+    const asked = await ask({}, by, oauth.TlsClientAuth(), options);
+    await approve(asked.auth_req_id);
+    const tokens = await poll(asked, by, oauth.TlsClientAuth(), options);
+    return [tokens.token_type, await boundTo(tokens.access_token)];
+  },
+
+  // Nothing is polled before the ping has come.
+  ping: async () => {
+    const by = { client_id: pingedAgent.id };
+    const token = crypto.randomUUID();
+    let asked;
+    const ping = await pingAfter(async () => {
+      asked = await ask({ client_notification_token: token }, by, jwt);
+      await approve(asked.auth_req_id);
+    });
+    assert.equal(ping.authorization, `Bearer ${token}`);
+    assert.deepEqual(ping.body, { auth_req_id: asked.auth_req_id });
+    return (await poll(asked, by, jwt)).token_type;
+  },
 
   // Every parameter in a signed request object, and the client's own name beside it.
   signed: async () => {
     const by = { client_id: signedAgent.id };
-    const auth = oauth.PrivateKeyJwt(key);
     const request = await oauth.issueRequestObject(server, by, {
       scope: 'openid', login_hint: person.hint, binding_message: 'TEAL-7', authorization_details: JSON.stringify(payment),
     }, key);
-    const answer = await oauth.backchannelAuthenticationRequest(server, by, auth, { request });
+    const answer = await oauth.backchannelAuthenticationRequest(server, by, jwt, { request });
     const asked = await oauth.processBackchannelAuthenticationResponse(server, by, answer);
     await approve(asked.auth_req_id);
-    return (await poll(asked, by, auth)).authorization_details;
+    return (await poll(asked, by, jwt)).authorization_details;
   },
 
   oauth2: async () => assert.deepEqual(await discover('oauth2'), server) ?? 'the same document',
@@ -87,6 +155,14 @@ await run({
   unknown_user: () => refused(ask({ login_hint: 'nobody' })),
   wrong_secret: () => refused(ask({}, client, oauth.ClientSecretPost('wrong'))),
 
+  wrong_basic: () => challenged(ask({}, { client_id: basicAgent.id }, oauth.ClientSecretBasic('wrong'))),
+  exchange: async () => {
+    const answer = await oauth.genericTokenEndpointRequest(server, client, post, 'urn:ietf:params:oauth:grant-type:token-exchange', {
+      subject_token: 'x', subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+    });
+    return refused(oauth.processGenericTokenEndpointResponse(server, client, answer));
+  },
+
   // The first poll is free, the next one too early; who then waits as told is not told again.
   slow_down: async () => {
     const asked = await ask();
@@ -97,7 +173,7 @@ await run({
   },
 
   expiry: async () => {
-    const asked = await ask({ requested_expiry: '60' });
+    const asked = await ask({ request_expiry: '60', requested_expiry: '60' }); // older Auth0 SDKs send both
     assert.equal(asked.expires_in, 60);
     await advance('60s');
     return refused(poll(asked));
