@@ -25,7 +25,8 @@ var nodeCases = map[string]map[string]any{
 		"approve": "bearer", "basic": "bearer", "private_key_jwt": "bearer", "oauth2": "bearer", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"slow_down", 200.0}, "expiry": "expired_token",
-		"dpop": []any{"dpop", "jkt"}, "dpop_nonce": []any{"dpop", "jkt"}, "dpop_missing": "invalid_dpop_proof",
+		"dpop": []any{"dpop", "jkt", "u_ann"}, "dpop_nonce": []any{"dpop", "jkt", "u_ann"}, "dpop_missing": "invalid_dpop_proof",
+		"dpop_stolen": []any{401.0, "bearer", oauthChallenge}, "userinfo": ann, "introspect_revoke": isOver, "refresh": returned,
 		"certificate": []any{"bearer", "x5t#S256"}, "signed": paid, "ping": "bearer", "ping_denied": "access_denied",
 		"scopes": "openid profile email", "audience": "https://api.example",
 		"wrong_basic": challenge, "exchange": "unsupported_grant_type",
@@ -34,6 +35,7 @@ var nodeCases = map[string]map[string]any{
 		"approve": "bearer", "basic": "bearer", "private_key_jwt": "bearer", "signed": paid, "oauth2": "the same document", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"authorization_pending", "slow_down", "7", "authorization_pending"}, "expiry": "expired_token",
+		"userinfo": ann, "introspect_revoke": isOver, "refresh": returned,
 		"dpop": []any{"dpop", "jkt", false}, "dpop_nonce": []any{"dpop", "jkt", true}, "dpop_missing": "invalid_dpop_proof",
 		"certificate": []any{"bearer", "x5t#S256"}, "ping": "bearer",
 		"wrong_basic": challenge, "exchange": "unsupported_grant_type",
@@ -42,7 +44,7 @@ var nodeCases = map[string]map[string]any{
 		"approve": "Bearer", "private_key_jwt": "Bearer", "details": paid, "deny": "access_denied",
 		"used": "invalid_grant", "unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"slow_down": []any{"authorization_pending", "slow_down", "7", "authorization_pending"}, "expiry": "expired_token",
-		"exchange": "unsupported_grant_type",
+		"refresh": "Bearer", "exchange": "unsupported_grant_type",
 	},
 	"ai-vercel": {
 		"approve": "Bearer", "details": paid, "deny": "ASYNC_AUTHORIZATION_ACCESS_DENIED",
@@ -54,12 +56,20 @@ var nodeCases = map[string]map[string]any{
 }
 
 const (
-	countNodeCases   = 59 // a case that is lost breaks this, and not only its own line
+	countNodeCases   = 67 // a case that is lost breaks this, and not only its own line
 	interruptPending = "ASYNC_AUTHORIZATION_AUTHORIZATION_PENDING"
 )
 
-// challenge is how a refused Basic header looks to libraries that read WWW-Authenticate first.
-var challenge = []any{401.0, "basic", "OAUTH_WWW_AUTHENTICATE_CHALLENGE"}
+// oauthChallenge is how a 401 looks to libraries that read WWW-Authenticate before the body.
+const oauthChallenge = "OAUTH_WWW_AUTHENTICATE_CHALLENGE"
+
+// What some cases have in common.
+var (
+	challenge = []any{401.0, "basic", oauthChallenge}
+	ann       = map[string]any{"sub": "u_ann", "name": "Ann", "email": "ann@example.com"}
+	isOver    = []any{true, "u_ann", map[string]any{"active": false}}
+	returned  = []any{"openid offline_access", "bearer", "invalid_grant", "invalid_grant"} // a used refresh token ends all
+)
 
 // paid is the payment of the scripts as it comes back when granted.
 var paid = []any{map[string]any{"type": "payment_initiation", "creditorName": "Example Travel",
@@ -85,7 +95,7 @@ func TestNodeClients(t *testing.T) {
 				"AGENT_ID=bot", "AGENT_SECRET=bot-secret-0123456789-abcdef",
 				"BASIC_ID=other", "BASIC_SECRET=other-secret-0123456789-abcd",
 				"KEY_ID=keyed", "SIGNED_ID=signed", "BOUND_ID=bound", "NONCE_ID=nonce", "PINGED_ID=pinged", "SHOWN_ID=shown",
-				"KEY="+string(s.key), "CERTIFICATE="+string(s.shown), "PING_PORT="+s.pings)
+				"RETURNING_ID=returning", "KEY="+string(s.key), "CERTIFICATE="+string(s.shown), "PING_PORT="+s.pings)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
@@ -139,7 +149,9 @@ const keyedAgents = `"clients": [
     {"client_id": "pinged", "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [KEY]},
      "backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": "http://127.0.0.1:PORT/cb"},
     {"client_id": "shown", "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": {"keys": [KEY]},
-     "tls_client_certificate_bound_access_tokens": true},`
+     "tls_client_certificate_bound_access_tokens": true},
+    {"client_id": "returning", "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [KEY]},
+     "grant_types": ["urn:openid:params:grant-type:ciba", "refresh_token"]},`
 
 // writeKeyedAgents adds them to the fixtures.
 func (s *tlsService) writeKeyedAgents(t *testing.T, path string) {

@@ -1,7 +1,7 @@
 // node-auth0: no discovery, fixed paths on https, and a subject identifier as login_hint.
 import assert from 'node:assert/strict';
 import { AuthenticationClient } from 'auth0';
-import { advance, agent, approve, deny, hurry, issuer, keyAgent, payment, person, refused, run } from './cases.mjs';
+import { advance, agent, approve, deny, hurry, issuer, keyAgent, payment, person, refused, returningAgent, run } from './cases.mjs';
 
 const { backchannel } = new AuthenticationClient({
   domain: issuer.host, clientId: agent.id, clientSecret: agent.secret,
@@ -58,6 +58,20 @@ await run({
   wrong_secret: () => {
     const other = new AuthenticationClient({ domain: issuer.host, clientId: agent.id, clientSecret: 'wrong' });
     return refused(other.backchannel.authorize({ scope: 'openid', binding_message: 'TEAL-7', userId: person.sub }));
+  },
+
+  // Where it looks at ID tokens, it knows RS256 only. Without the scope openid there is none.
+  refresh: async () => {
+    const { backchannel: by, oauth } = new AuthenticationClient({
+      domain: issuer.host, clientId: returningAgent.id,
+      clientAssertionSigningKey: returningAgent.pem, clientAssertionSigningAlg: 'ES256',
+    });
+    const asked = await ask({ scope: 'openid offline_access' }, by);
+    await approve(asked.auth_req_id);
+    const { refresh_token } = await by.backchannelGrant(asked);
+    const { data } = await oauth.refreshTokenGrant({ refresh_token, scope: 'offline_access' });
+    assert.ok(data.access_token && data.refresh_token && !data.id_token);
+    return data.token_type;
   },
 
   exchange: () => refused(new AuthenticationClient({

@@ -7,7 +7,7 @@ import { Agent, fetch as fetchBy } from 'undici';
 
 const {
   ISSUER, AGENT_ID, AGENT_SECRET, BASIC_ID, BASIC_SECRET, KEY_ID, SIGNED_ID, BOUND_ID, NONCE_ID, PINGED_ID, SHOWN_ID,
-  KEY, CERTIFICATE, PING_PORT,
+  RETURNING_ID, KEY, CERTIFICATE, PING_PORT,
 } = process.env;
 
 export const issuer = new URL(ISSUER);
@@ -19,6 +19,7 @@ export const boundAgent = { id: BOUND_ID, pem: KEY }; // and for tokens that are
 export const nonceAgent = { id: NONCE_ID, pem: KEY }; // that, and proofs must have a nonce
 export const pingedAgent = { id: PINGED_ID, pem: KEY }; // for ping mode
 export const shownAgent = { id: SHOWN_ID }; // for self_signed_tls_client_auth, and tokens that are bound to the certificate
+export const returningAgent = { id: RETURNING_ID, pem: KEY }; // for refresh tokens
 export const person = { hint: 'ann', sub: 'u_ann' };
 export const payment = [{
   type: 'payment_initiation',
@@ -115,15 +116,23 @@ export const hurry = async (poll, early) => {
   return assert.fail('it was never too early');
 };
 
-// Runs every case in turn and prints a line of JSON for each: what came of it.
+// Prints a line of JSON: what came of a case.
+const report = async ([name, act]) => {
+  let result;
+  try {
+    result = await act();
+  } catch (err) {
+    result = `failed: ${err.stack}${err.cause ? `\ncause: ${err.cause.stack ?? JSON.stringify(err.cause)}` : ''}`;
+  }
+  console.log(JSON.stringify({ case: name, result }));
+};
+
+// Runs every case in turn.
 export const run = async (cases) => {
-  for (const [name, act] of Object.entries(cases)) {
-    let result;
-    try {
-      result = await act();
-    } catch (err) {
-      result = `failed: ${err.stack}${err.cause ? `\ncause: ${err.cause.stack ?? JSON.stringify(err.cause)}` : ''}`;
-    }
-    console.log(JSON.stringify({ case: name, result }));
+  for (const entry of Object.entries(cases)) {
+    await report(entry);
   }
 };
+
+// Runs the cases side by side: those that share nothing and wait a lot.
+export const runTogether = (cases) => Promise.all(Object.entries(cases).map(report));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import * as oauth from 'oauth4webapi';
 import {
   advance, agent, approve, basicAgent, boundAgent, boundTo, challenged, deny, fetchShowing, hurry, issuer, key, keyAgent, nonceAgent,
-  payment, person, pingAfter, pingedAgent, refused, run, shownAgent, signedAgent,
+  payment, person, pingAfter, pingedAgent, refused, returningAgent, run, shownAgent, signedAgent,
 } from './cases.mjs';
 
 const discover = async (algorithm) =>
@@ -154,6 +154,35 @@ await run({
 
   unknown_user: () => refused(ask({ login_hint: 'nobody' })),
   wrong_secret: () => refused(ask({}, client, oauth.ClientSecretPost('wrong'))),
+
+  // What can be done with tokens, by the library's own functions.
+  userinfo: async () => {
+    const asked = await ask({ scope: 'openid profile email' });
+    await approve(asked.auth_req_id);
+    const { access_token } = await poll(asked);
+    return oauth.processUserInfoResponse(server, client, person.sub, await oauth.userInfoRequest(server, client, access_token));
+  },
+  introspect_revoke: async () => {
+    const asked = await ask();
+    await approve(asked.auth_req_id);
+    const { access_token } = await poll(asked);
+    const look = async () =>
+      oauth.processIntrospectionResponse(server, client, await oauth.introspectionRequest(server, client, post, access_token));
+    const before = await look();
+    await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, post, access_token));
+    return [before.active, before.sub, await look()];
+  },
+  refresh: async () => {
+    const by = { client_id: returningAgent.id };
+    const asked = await ask({ scope: 'openid offline_access' }, by, jwt);
+    await approve(asked.auth_req_id);
+    const refresh = async ({ refresh_token }) =>
+      oauth.processRefreshTokenResponse(server, by, await oauth.refreshTokenGrantRequest(server, by, jwt, refresh_token));
+    const first = await poll(asked, by, jwt);
+    const third = await refresh(await refresh(first));
+    assert.equal((await shown(third.access_token, {})).sub, person.sub);
+    return [first.scope, third.token_type, await refused(refresh(first)), await refused(refresh(third))];
+  },
 
   wrong_basic: () => challenged(ask({}, { client_id: basicAgent.id }, oauth.ClientSecretBasic('wrong'))),
   exchange: async () => {

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import * as oidc from 'openid-client';
 import {
   advance, agent, approve, basicAgent, boundAgent, boundTo, challenged, deny, fetchShowing, hurry, issuer, key, keyAgent, nonceAgent,
-  pause, payment, person, pingAfter, pingedAgent, refused, requestObject, run, shownAgent, signedAgent, verified,
+  pause, payment, person, pingAfter, pingedAgent, refused, requestObject, returningAgent, run, runTogether, shownAgent, signedAgent,
+  verified,
 } from './cases.mjs';
 
 const discover = async (who, authenticate, options, metadata) => {
@@ -40,8 +41,10 @@ const proven = async (who) => {
   const keys = await oidc.randomDPoPKeyPair('ES256');
   const asked = await ask({}, by);
   await approve(asked.auth_req_id);
-  const tokens = await collect(asked, by, { DPoP: oidc.getDPoPHandle(by, keys) });
-  return [tokens.token_type, await boundTo(tokens.access_token, keys.publicKey)];
+  const DPoP = oidc.getDPoPHandle(by, keys);
+  const tokens = await collect(asked, by, { DPoP });
+  const { sub } = await oidc.fetchUserInfo(by, tokens.access_token, person.sub, { DPoP });
+  return { tokens, by, said: [tokens.token_type, await boundTo(tokens.access_token, keys.publicKey), sub] };
 };
 
 // Nothing is polled before the ping has come.
@@ -59,14 +62,19 @@ const pinged = async (act) => {
   return { asked, by };
 };
 
-await run({
+// The library waits for the interval before its first poll.
+await runTogether({
   approve: () => approved(config),
   basic: async () => approved(await discover(basicAgent, oidc.ClientSecretBasic)),
   private_key_jwt: async () => approved(await byKey(keyAgent)),
   oauth2: async () => approved(await discover(agent, oidc.ClientSecretPost, { algorithm: 'oauth2' })),
 
-  dpop: () => proven(boundAgent),
-  dpop_nonce: () => proven(nonceAgent),
+  dpop: async () => (await proven(boundAgent)).said,
+  dpop_nonce: async () => (await proven(nonceAgent)).said,
+  dpop_stolen: async () => {
+    const { tokens, by } = await proven(boundAgent);
+    return challenged(oidc.fetchUserInfo(by, tokens.access_token, person.sub));
+  },
   dpop_missing: async () => {
     const by = await byKey(boundAgent);
     const asked = await ask({}, by);
@@ -92,15 +100,6 @@ await run({
     const asked = await oidc.initiateBackchannelAuthentication(by, { request });
     await approve(asked.auth_req_id);
     return (await collect(asked, by)).authorization_details;
-  },
-
-  ping: async () => {
-    const { asked, by } = await pinged(approve);
-    return (await collect(asked, by)).token_type;
-  },
-  ping_denied: async () => {
-    const { asked, by } = await pinged(deny);
-    return refused(oidc.pollBackchannelAuthenticationGrant(by, asked));
   },
 
   // What auth0-auth-js asks for when it is not told; what the agent may not have is left out and said so.
@@ -141,6 +140,45 @@ await run({
   exchange: () => refused(oidc.genericGrantRequest(config, 'urn:ietf:params:oauth:grant-type:token-exchange', {
     subject_token: 'x', subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
   })),
+
+  // What can be done with tokens, by the library's own functions.
+  userinfo: async () => {
+    const asked = await ask({ scope: 'openid profile email' });
+    await approve(asked.auth_req_id);
+    const { access_token } = await oidc.pollBackchannelAuthenticationGrant(config, asked);
+    return oidc.fetchUserInfo(config, access_token, person.sub);
+  },
+  introspect_revoke: async () => {
+    const asked = await ask();
+    await approve(asked.auth_req_id);
+    const { access_token } = await collect(asked);
+    const before = await oidc.tokenIntrospection(config, access_token);
+    await oidc.tokenRevocation(config, access_token);
+    return [before.active, before.sub, await oidc.tokenIntrospection(config, access_token)];
+  },
+  refresh: async () => {
+    const by = await byKey(returningAgent);
+    const asked = await ask({ scope: 'openid offline_access' }, by);
+    await approve(asked.auth_req_id);
+    const first = await oidc.pollBackchannelAuthenticationGrant(by, asked);
+    const second = await oidc.refreshTokenGrant(by, first.refresh_token);
+    const third = await oidc.refreshTokenGrant(by, second.refresh_token);
+    assert.equal((await verified(third.access_token)).sub, person.sub);
+    const reused = await refused(oidc.refreshTokenGrant(by, first.refresh_token));
+    return [first.scope, third.token_type, reused, await refused(oidc.refreshTokenGrant(by, third.refresh_token))];
+  },
+
+});
+
+await run({
+  ping: async () => {
+    const { asked, by } = await pinged(approve);
+    return (await collect(asked, by)).token_type;
+  },
+  ping_denied: async () => {
+    const { asked, by } = await pinged(deny);
+    return refused(oidc.pollBackchannelAuthenticationGrant(by, asked));
+  },
 
   // Somebody else polled a moment ago: the loop hears slow_down once, waits as it is told, and does not hear it again.
   slow_down: async () => {
