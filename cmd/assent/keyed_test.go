@@ -82,12 +82,18 @@ func addKeyedBot(t *testing.T, data string, key *ecdsa.PrivateKey) {
 
 func assertionOf(t *testing.T, key *ecdsa.PrivateKey, issuer string) string {
 	t.Helper()
+	return assertionBy(t, key, "keyed", issuer)
+}
+
+// assertionBy is an assertion that a client has made.
+func assertionBy(t *testing.T, key *ecdsa.PrivateKey, id, issuer string) string {
+	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now().Unix()
-	claims, err := json.Marshal(map[string]any{"iss": "keyed", "sub": "keyed", "aud": issuer, "jti": rand.Text(), "iat": now, "exp": now + 200})
+	claims, err := json.Marshal(map[string]any{"iss": id, "sub": id, "aud": issuer, "jti": rand.Text(), "iat": now, "exp": now + 200})
 	if err != nil {
 		t.Fatal(err)
 	}
