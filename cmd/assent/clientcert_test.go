@@ -15,6 +15,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -232,13 +233,14 @@ func startCertified(t *testing.T, authority, own tls.Certificate) *certified {
 			t.Fatal(err)
 		}
 	}
-	port, err := freePort()
-	if err != nil {
+	port, err1 := freePort()
+	mutual, err2 := freePort()
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	c.args = []string{"serve", "--dev", "--data", c.data, "--fixtures", file("fixtures.json"), "--listen", "127.0.0.1:" + port,
 		"--issuer", "https://localhost:" + port, "--tls-cert", file("tls.crt"), "--tls-key", file("tls.key"),
-		"--mtls-listen", "127.0.0.1:0", "--mtls-ca", file("ca.pem")}
+		"--mtls-listen", "127.0.0.1:" + mutual, "--mtls-ca", file("ca.pem")}
 	c.restart(t)
 	return c
 }
