@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -32,6 +33,7 @@ type service struct {
 
 	// openDB is store.Open; a test puts itself between a write and its durability here.
 	openDB func(ctx context.Context, dsn string, now func() time.Time) (store.Store, error)
+	dns    *net.Resolver // of hosts that clients choose; nil: the system's. A test has answers of its own.
 	unlock func() error
 	root   *keys.Root
 	store  store.Store
@@ -215,7 +217,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 
 // guard says where calls to URLs that clients choose may go.
 func (s *service) guard() guardRules {
-	return guardRules{ports: s.cfg.OutboundPorts, loopback: s.cfg.Dev, plain: s.cfg.Dev}
+	return guardRules{ports: s.cfg.OutboundPorts, loopback: s.cfg.Dev, plain: s.cfg.Dev, resolver: s.dns}
 }
 
 // registration says how clients may register themselves; nil: not at all.
