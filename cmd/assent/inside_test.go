@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -193,4 +197,64 @@ func TestNothingInside(t *testing.T) {
 		}
 	}
 	t.Logf("%d hosts, 3 ways to each, %d connections", len(hosts), in.trap.count.Load())
+}
+
+// TestRedirectsLeadNowhere: the host of a client is good, and sends us on to a place that we could even reach, in dev
+// mode. Nobody comes there.
+func TestRedirectsLeadNowhere(t *testing.T) {
+	row(t, "REQ-214", "REQ-284")
+	t.Parallel()
+	data := newData(t)
+	file := func(name string) string { return filepath.Join(data, "..", name) }
+	if err := writeSelfSigned(file("host.crt"), file("host.key")); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(file("host.crt"), file("host.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrap(t)
+	var calls atomic.Int64
+	host := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		statuses := []int{301, 302, 303, 307, 308}
+		w.Header().Set("Location", tr.url("localhost"))
+		w.WriteHeader(statuses[calls.Add(1)%int64(len(statuses))])
+	}))
+	host.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	host.StartTLS()
+	t.Cleanup(host.Close)
+	place := "https://localhost:" + portOf(t, host.URL)
+	agents := fmt.Sprintf(`"clients": [
+	  {"client_id": "pinged", "client_secret": %q, "backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": %q},
+	  {"client_id": "keyed", "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": %q},`, refusalSecret, place, place)
+	if err := os.WriteFile(file("fixtures.json"), []byte(strings.Replace(fixtures, `"clients": [`, agents, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := startProcess(devArgs(data), append(os.Environ(), "SSL_CERT_FILE="+file("host.crt")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			p.kill()
+		}
+	})
+	if a := askSigned(t, p.issuer, "keyed"); a.status != http.StatusUnauthorized || calls.Load() != 1 {
+		t.Errorf("keys: status %d after %d calls", a.status, calls.Load())
+	}
+	agent := &agentHTTP{issuer: p.issuer, id: "pinged", secret: refusalSecret, http: bot(p.issuer).http}
+	for range 5 {
+		ask := url.Values{"client_notification_token": {pingToken}, "authorization_details": nil}
+		before := calls.Load()
+		handle := must(t, http.StatusOK)(agent.ask(t.Context(), ask, nil)).member("auth_req_id")
+		must(t, http.StatusNoContent)(devDecide(t.Context(), agent.http, p.pages, handle, true))
+		within(t, "ping", func() bool { return calls.Load() > before })
+		must(t, http.StatusOK)(agent.poll(t.Context(), handle, nil))
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := tr.count.Load(); n != 0 {
+		t.Errorf("%d connections", n)
+	}
 }
