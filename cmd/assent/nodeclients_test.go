@@ -51,12 +51,12 @@ var nodeCases = map[string]map[string]any{
 		"unknown_user": "unknown_user_id", "wrong_secret": "invalid_client",
 		"interrupt": []any{interruptPending, true},
 		"slow_down": []any{interruptPending, "ASYNC_AUTHORIZATION_AUTHORIZATION_POLLING_ERROR", 7.0, interruptPending},
-		"expiry":    "expired_token",
+		"expiry":    "expired_token", "vault": "TOKEN_VAULT_ERROR",
 	},
 }
 
 const (
-	countNodeCases   = 67 // a case that is lost breaks this, and not only its own line
+	countNodeCases   = 68 // a case that is lost breaks this, and not only its own line
 	interruptPending = "ASYNC_AUTHORIZATION_AUTHORIZATION_PENDING"
 )
 

@@ -70,5 +70,14 @@ await run({
     return [first.code, hurried.code, hurried.nextRetryInterval(), (await interrupt()).code];
   },
 
+  // There is no token vault. The library takes every refusal for a person who has not connected an account yet, and asks.
+  vault: async () => {
+    const ai = new Auth0AI({ auth0: { domain: issuer.host, clientId: agent.id, clientSecret: agent.secret } });
+    const wrapped = ai.withTokenVault({ connection: 'example', scopes: ['read'], refreshToken: async () => 'x' }, tool({
+      description: 'Reads the calendar.', inputSchema: z.object({}), execute: async () => 'it ran',
+    }));
+    return call(wrapped).catch((err) => err.code ?? err.stack);
+  },
+
   expiry: async () => (await block(() => advance('60s'), { requestedExpiry: 60 })).refused,
 });
