@@ -562,6 +562,30 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// What an edge keeps of an address commits with the person, or not at all.
+func TestSavePersonWithRecords(t *testing.T) {
+	o := newOffice(t)
+	ctx := t.Context()
+	p, err := o.dir.Person(ctx, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := *p, *p
+	first.Name = "Anna"
+	if err := o.dir.SavePerson(ctx, &first, approvals.PutNew("kept", "a", nil, time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.store.Get(ctx, "kept", "a"); err != nil {
+		t.Errorf("record beside the person: %v", err)
+	}
+	if err := o.dir.SavePerson(ctx, &second, approvals.PutNew("kept", "b", nil, time.Time{})); !errors.Is(err, approvals.ErrConflict) {
+		t.Errorf("over a change: %v", err)
+	}
+	if _, err := o.store.Get(ctx, "kept", "b"); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("record without its person: %v", err)
+	}
+}
+
 // slowStore keeps whoever has made a change from hearing of it.
 type slowStore struct {
 	approvals.Store

@@ -109,8 +109,9 @@ func (d *Directory) Find(ctx context.Context, names ...string) (*Person, error) 
 }
 
 // SavePerson creates a person, or replaces the revision that was read. A name that belongs to somebody else is
-// [ErrTaken]; a person changed in between is [ErrConflict].
-func (d *Directory) SavePerson(ctx context.Context, p *Person) error {
+// [ErrTaken]; a person changed in between is [ErrConflict], and is read anew by whoever tries again. also commits in the
+// same transaction: what an edge keeps of one of the person's addresses.
+func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
@@ -149,7 +150,8 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person) error {
 			topics = append(topics, TopicRecord(kindName, name))
 		}
 	}
-	if err := d.records.Apply(context.WithoutCancel(ctx), writes...); err != nil {
+	if err := d.records.Apply(context.WithoutCancel(ctx), append(writes, also...)...); err != nil {
+		d.forget(topics[0])
 		return fmt.Errorf("save person: %w", err)
 	}
 	d.tell(topics)
