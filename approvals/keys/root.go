@@ -28,6 +28,7 @@ const (
 	LabelLink    = "link"    // short links: making them
 	LabelRefresh = "refresh" // refresh tokens
 	LabelLookup  = "lookup"  // short links, idempotency keys: finding them
+	LabelPush    = "push"    // subscriptions of browsers: finding them, and proofs that a test came back
 )
 
 // Root is the key from which everything else is derived. It is safe for concurrent use.
