@@ -27,6 +27,9 @@ var may = map[string][]string{
 	"assent/channels/sms": {"assent/approvals", "assent/approvals/keys", "assent/channels",
 		"github.com/twilio/twilio-go/client", "github.com/twilio/twilio-go/rest/api/v2010", "golang.org/x/text/encoding/korean"},
 	"assent/channels/sms/twiliosim": {},
+	"assent/channels/web": {"assent/approvals", "assent/approvals/keys", "assent/channels",
+		"github.com/go-jose/go-jose/v4/..."},
+	"assent/channels/web/pushsim": {"github.com/go-jose/go-jose/v4/..."},
 
 	"assent/ciba": {"assent/approvals", "assent/approvals/keys", "github.com/go-chi/chi/v5/...",
 		"github.com/go-jose/go-jose/v4/...", "github.com/nyaruka/phonenumbers"},
