@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -12,6 +13,9 @@ import (
 
 //go:embed static
 var staticFiles embed.FS
+
+//go:embed worker/sw.js
+var workerFile []byte
 
 // assets are the static files under names that change with their content, so that browsers may keep them for ever.
 type assets struct {
@@ -28,6 +32,7 @@ var assetKinds = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml",
+	".png": "image/png",
 }
 
 func loadAssets() (*assets, error) {
@@ -51,6 +56,22 @@ func loadAssets() (*assets, error) {
 		a.names[e.Name()], a.files[hashed] = hashed, asset{kind, body}
 	}
 	return a, nil
+}
+
+// loadWorker puts the hashed names of our files into the service worker, which has one name for ever.
+func loadWorker(a *assets) ([]byte, error) {
+	const icon = "icon-192.png"
+	worker := bytes.ReplaceAll(workerFile, []byte("/static/"+icon), []byte(a.path(icon)))
+	if bytes.Equal(worker, workerFile) {
+		return nil, fmt.Errorf("service worker: %s is not in it", icon)
+	}
+	return worker, nil
+}
+
+// serveWorker answers browsers that look for a newer service worker. Its scope is below its own path, so it can be
+// registered where there are no pages.
+func (h *Handler) serveWorker(w http.ResponseWriter, _ *http.Request) {
+	asset{assetKinds[".js"], h.worker}.write(w, "no-cache")
 }
 
 // path is where a static file is served.

@@ -9,6 +9,8 @@
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go
 //	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
 //	GET       /live                           server-sent fragments                    live.go
+//	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go
+//	GET       /sw.js, /manifest.webmanifest   notifications while no page is open      worker/sw.js, push.go
 //	GET       /static/{name}.{hash}.{ext}, /favicon.ico, /robots.txt                   assets.go
 //
 // A GET or HEAD changes nothing: robots open links. A decision is a POST by a signed-in approver, bound by a digest to

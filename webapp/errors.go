@@ -21,6 +21,8 @@ var (
 	errTooMany   = errors.New("too many tries")
 	errGuessed   = errors.New("too many wrong codes in a day")
 
+	errNotSent = errors.New("test was not sent")
+
 	errDeadInvitation = errors.New("invitation is unknown, spent or dead")
 	errNoPage         = errors.New("no such page")
 	errMethod         = errors.New("method not allowed")
@@ -45,6 +47,7 @@ var problems = []struct {
 	{errForm, http.StatusBadRequest, "badForm"},
 	{errTooMany, http.StatusTooManyRequests, "tooMany"},
 	{errGuessed, http.StatusTooManyRequests, "guessed"},
+	{errNotSent, http.StatusBadGateway, "notSent"},
 	{approvals.ErrNotFound, http.StatusNotFound, "deadLink"},
 	{approvals.ErrUnavailable, http.StatusServiceUnavailable, "unknown"},
 }

@@ -42,6 +42,7 @@ type world struct {
 	server  *httptest.Server
 	logged  *bytes.Buffer
 	canSend bool
+	pushes  *pushes
 	quiet   bool        // no server: for tests in a bubble of fake time
 	lose    atomic.Bool // the next commits of requests succeed, and nobody hears of it
 
@@ -114,7 +115,10 @@ func (w *world) open(dev bool) {
 		}
 		at = w.server.URL
 	}
-	w.pages, err = New(Config{Desk: w.desk, Directory: w.people, Records: db, Root: w.root, Hub: w.hub,
+	if w.pushes == nil {
+		w.pushes = &pushes{}
+	}
+	w.pages, err = New(Config{Push: w.pushes, Desk: w.desk, Directory: w.people, Records: db, Root: w.root, Hub: w.hub,
 		PagesURL: at, Now: w.clock, Log: log, Dev: dev,
 		CanSend: func(*approvals.Person) bool { return w.canSend }})
 	check(t, err)

@@ -17,7 +17,7 @@ import (
 	"assent/approvals/keys"
 )
 
-// Config is what the pages work with. All members but Dev are required.
+// Config is what the pages work with. All members but Dev and Push are required.
 type Config struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -31,6 +31,9 @@ type Config struct {
 
 	// CanSend reports whether the person has a channel that can carry a one-time code.
 	CanSend func(p *approvals.Person) bool
+
+	// Push offers notifications in browsers; nil: there are none.
+	Push Push
 }
 
 // Handler serves the pages. Its zero value is not usable; see [New].
@@ -40,7 +43,9 @@ type Handler struct {
 	secure bool   // cookies are Secure and __Host-
 	pages  *pages
 	static *assets
+	worker []byte // the service worker
 	lookup *limiter
+	tests  *limiter // of notifications, by person
 	router http.Handler
 
 	stopping context.Context // ends every live stream
@@ -58,11 +63,14 @@ func New(c Config) (*Handler, error) {
 		return nil, fmt.Errorf("pages URL must use https: %w", approvals.ErrInvalid)
 	}
 	h := &Handler{Config: c, origin: u.Scheme + "://" + u.Host, secure: u.Scheme == "https",
-		lookup: newLimiter(60, time.Second, c.Now), streams: streams{open: map[string]int{}, done: &sync.WaitGroup{}}}
+		lookup: newLimiter(60, time.Second, c.Now), tests: newLimiter(testBurst, testEvery, c.Now), streams: streams{open: map[string]int{}, done: &sync.WaitGroup{}}}
 	if h.static, err = loadAssets(); err != nil {
 		return nil, err
 	}
 	if h.pages, err = loadPages(h.static); err != nil {
+		return nil, err
+	}
+	if h.worker, err = loadWorker(h.static); err != nil {
 		return nil, err
 	}
 	guard := http.NewCrossOriginProtection()
@@ -116,6 +124,14 @@ func (h *Handler) routes() http.Handler {
 	post(idPath+"/withdraw", h.withdraw)
 	post(idPath+"/opened", h.opened)
 	r.Get("/live", h.live)
+	if h.Push != nil {
+		post("/push/subscribe", h.subscribe)
+		post("/push/arrived", h.arrived)
+		post("/push/check", h.verified)
+		post("/push/unsubscribe", h.unsubscribe)
+		r.Get("/sw.js", h.serveWorker)
+		r.Get("/manifest.webmanifest", h.manifest)
+	}
 	r.Get("/static/{file}", h.static.serve)
 	r.Head("/static/{file}", h.static.serve)
 	r.Get("/favicon.ico", h.static.favicon)
@@ -133,10 +149,10 @@ func (h *Handler) routes() http.Handler {
 }
 
 // csp allows our own files and nothing else: no inline script or style, no frames, no foreign origins, and script may
-// write HTML only through the one Trusted Types policy "app".
+// write HTML only through the one Trusted Types policy "app", and name the service worker only through "push".
 const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
-	"require-trusted-types-for 'script'; trusted-types app"
+	"require-trusted-types-for 'script'; trusted-types app push"
 
 func (h *Handler) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -212,18 +212,18 @@ func TestLimiterForgets(t *testing.T) {
 	now := start
 	l := newLimiter(2, time.Second, func() time.Time { return now })
 	for i := range maxBuckets + 10 {
-		l.allow("[2001:db8:" + strings.ToLower(string("0123456789abcdef"[i%16])) + nibbles(i/16) + "::1]:1")
+		l.allow(network("[2001:db8:" + strings.ToLower(string("0123456789abcdef"[i%16])) + nibbles(i/16) + "::1]:1"))
 	}
 	if n := len(l.buckets); n > maxBuckets {
 		t.Errorf("%d buckets", n)
 	}
 	now = now.Add(time.Minute)
 	for i := range 10 {
-		if !l.allow("192.0.2."+nibbles(i)+":5") && i < 2 {
+		if !l.allow(network("192.0.2."+nibbles(i)+":5")) && i < 2 {
 			t.Error("refused too early")
 		}
 	}
-	if !l.allow("[2001:db8::1]:1") || !l.allow("[2001:db8::2]:1") || l.allow("[2001:db8::3]:1") {
+	if !l.allow(network("[2001:db8::1]:1")) || !l.allow(network("[2001:db8::2]:1")) || l.allow(network("[2001:db8::3]:1")) {
 		t.Error("an IPv6 network is not one")
 	}
 }
@@ -335,7 +335,7 @@ func TestStaticFiles(t *testing.T) {
 // First views stay small: people open them on trains. Pages have their limit in TestScreens.
 func TestBudget(t *testing.T) {
 	w := newWorld(t, false)
-	for name, limit := range map[string]int{"app.css": 8 << 10, "app.js": 12 << 10, "icon.svg": 1 << 10} {
+	for name, limit := range map[string]int{"app.css": 8 << 10, "app.js": 12 << 10, "push.js": 2 << 10, "icon.svg": 1 << 10} {
 		if size := zipped(w.pages.static.files[w.pages.static.names[name]].body); size > limit {
 			t.Errorf("%s: %d bytes, limit %d", name, size, limit)
 		}

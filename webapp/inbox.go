@@ -22,6 +22,7 @@ type inboxView struct {
 	More    string // how many are not shown; "" when all are
 	Ended   []item
 	Live    live
+	Offer   *pushView
 }
 
 // item is one line of the inbox.
@@ -70,7 +71,7 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	slices.SortStableFunc(waiting, func(a, b *approvals.Request) int { return a.DecideBy.Compare(b.DecideBy) })
 	slices.SortStableFunc(ended, func(a, b *approvals.Request) int { return strings.Compare(string(b.ID), string(a.ID)) })
 
-	view := &inboxView{Total: len(waiting)}
+	view := &inboxView{Total: len(waiting), Offer: h.offer(v, ended...)}
 	if more := len(waiting) - maxWaiting; more > 0 {
 		view.More, waiting = fmt.Sprint(more), waiting[:maxWaiting]
 		if full {

@@ -11,7 +11,7 @@ import (
 )
 
 // mayLookUp slows down whoever tries links from one address. Dev mode answers loopback only, and its tools are fast.
-func (h *Handler) mayLookUp(v *visit) bool { return h.Dev || h.lookup.allow(v.RemoteAddr) }
+func (h *Handler) mayLookUp(v *visit) bool { return h.Dev || h.lookup.allow(network(v.RemoteAddr)) }
 
 var handleShape = regexp.MustCompile(`^[A-Za-z0-9_-]{12}$`)
 

@@ -6,28 +6,26 @@ import (
 	"time"
 )
 
-// limiter is a token bucket for each remote address, in memory and bounded. It slows down whoever guesses links; the
-// links' 72 bits are what keeps them from being found.
+// limiter is a token bucket for each key, in memory and bounded. It slows down whoever guesses links, by remote address;
+// the links' 72 bits are what keeps them from being found.
 type limiter struct {
 	burst int
 	every time.Duration // one token
 	now   func() time.Time
 
 	mu      sync.Mutex
-	buckets map[netip.Prefix]time.Time // when the bucket will be full again
+	buckets map[string]time.Time // when the bucket will be full again
 }
 
 // maxBuckets bounds the memory of a limiter: about 4 MB.
 const maxBuckets = 50_000
 
 func newLimiter(burst int, every time.Duration, now func() time.Time) *limiter {
-	return &limiter{burst: burst, every: every, now: now, buckets: map[netip.Prefix]time.Time{}}
+	return &limiter{burst: burst, every: every, now: now, buckets: map[string]time.Time{}}
 }
 
-// allow takes a token from the bucket of a remote address as [net/http.Request] gives it. An IPv6 network counts as
-// one, since a single host owns all of it.
-func (l *limiter) allow(remote string) bool {
-	key := network(remote)
+// allow takes a token from a bucket.
+func (l *limiter) allow(key string) bool {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,10 +59,12 @@ func (l *limiter) makeRoom(now time.Time) {
 	}
 }
 
-func network(remote string) netip.Prefix {
+// network is the key of a remote address as [net/http.Request] gives it. An IPv6 network counts as one, since a single
+// host owns all of it.
+func network(remote string) string {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return netip.Prefix{} // all who have no address share one bucket
+		return "" // all who have no address share one bucket
 	}
 	bits := 32
 	addr := ap.Addr().Unmap()
@@ -72,5 +72,5 @@ func network(remote string) netip.Prefix {
 		bits = 64
 	}
 	p, _ := addr.Prefix(bits) // both lengths fit their family
-	return p
+	return p.String()
 }

@@ -73,6 +73,9 @@ type screen struct {
 	CSS      string
 	JS       string
 	Icon     string
+	Touch    string // icon of a home screen
+	PushJS   string
+	Push     bool // browsers may be told
 	Data     any
 
 	v *visit
@@ -80,7 +83,8 @@ type screen struct {
 
 func (p *pages) screen(v *visit, data any) *screen {
 	s := &screen{Lang: v.lang, Other: approvals.English, Data: data, v: v,
-		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg")}
+		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg"),
+		Touch: p.static.path("icon-192.png"), PushJS: p.static.path("push.js"), Push: v.h.Push != nil}
 	if v.lang == approvals.English {
 		s.Other = approvals.Korean
 	}

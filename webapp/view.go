@@ -41,6 +41,8 @@ type requestView struct {
 	Ends string
 	Left int // seconds until approval closes
 	Live live
+
+	Offer *pushView
 }
 
 // live is how the page follows what it shows.
@@ -99,6 +101,9 @@ func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
 		if view.Again, err = h.sameCode(v, r, now); err != nil {
 			return nil, err
 		}
+	}
+	if view.Stage == "done" {
+		view.Offer = h.offer(v, r)
 	}
 	view.Live = live{URL: v.path("/live?request=" + view.ID), Seen: view.version(v.lang)}
 	return view, nil

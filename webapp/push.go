@@ -1,0 +1,158 @@
+package webapp
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"assent/approvals"
+)
+
+// Push is what the pages need of notifications in browsers. That a test was asked for is no proof that it came.
+type Push interface {
+	// Key is the applicationServerKey that browsers subscribe to, in base64url (RFC 8292, 3.2).
+	Key() string
+	// Subscribe keeps what PushSubscription.toJSON gave, and sends that browser a test with a proof.
+	Subscribe(ctx context.Context, person approvals.PersonID, subscription []byte) error
+	// Arrived takes the proof of a test that has come back.
+	Arrived(ctx context.Context, person approvals.PersonID, proof string) error
+	// Verified reports whether the person is told in the browser that listens there.
+	Verified(ctx context.Context, person approvals.PersonID, endpoint string) (bool, error)
+	// Unsubscribe forgets the browser that listens there.
+	Unsubscribe(ctx context.Context, person approvals.PersonID, endpoint string) error
+}
+
+// How many tests a person may ask for: some at once, then one a minute.
+const (
+	testBurst = 10
+	testEvery = time.Minute
+)
+
+// formPush takes the place of a request in the token of the notifications' form.
+const formPush = "push"
+
+// pushView is the offer of notifications. Script shows it where the browser can have them.
+type pushView struct {
+	Key   string
+	Token string
+}
+
+// offer is made to who has decided something here before: by then they know what the notifications are about.
+func (h *Handler) offer(v *visit, requests ...*approvals.Request) *pushView {
+	if h.Push == nil || !h.mayEnrol(v) {
+		return nil
+	}
+	for _, r := range requests {
+		for _, d := range r.Decisions {
+			if d.By == v.who.Person {
+				return &pushView{h.Push.Key(), h.formToken(v.who, formPush)}
+			}
+		}
+	}
+	return nil
+}
+
+// mayEnrol reports whether the visitor is signed in well enough to add a way to reach them. A link alone is that in dev
+// mode only.
+func (h *Handler) mayEnrol(v *visit) bool {
+	return v.who != nil && (v.who.Level >= approvals.LevelSession || h.Dev)
+}
+
+// enrolling reads a form of the notifications' script and checks that it was made for this sign-in.
+func (h *Handler) enrolling(v *visit, field string) (string, error) {
+	values, err := form(v, field, "token")
+	if err != nil {
+		return "", err
+	}
+	if !h.mayEnrol(v) {
+		return "", errSignIn
+	}
+	if subtle.ConstantTimeCompare([]byte(values.Get("token")), []byte(h.formToken(v.who, formPush))) != 1 {
+		return "", errStale
+	}
+	return values.Get(field), nil
+}
+
+// subscribe keeps the browser and sends it a test.
+func (h *Handler) subscribe(v *visit) (answer, error) {
+	raw, err := h.enrolling(v, "subscription")
+	if err != nil {
+		return answer{}, err
+	}
+	if !h.tests.allow(string(v.who.Person)) {
+		return answer{}, errTooMany
+	}
+	err = h.Push.Subscribe(v.Context(), v.who.Person, []byte(raw))
+	switch {
+	case err == nil:
+		return answer{status: http.StatusAccepted}, nil
+	case errors.Is(err, approvals.ErrInvalid):
+		return answer{}, fmt.Errorf("subscribe: %w: %w", errForm, err)
+	case errors.Is(err, approvals.ErrUnavailable), errors.Is(err, approvals.ErrConflict):
+		return answer{}, fmt.Errorf("subscribe: %w: %w", approvals.ErrUnavailable, err)
+	}
+	h.Log.WarnContext(v.Context(), "test of notifications not sent", "person", v.who.Person, "err", err)
+	return answer{}, errNotSent
+}
+
+// arrived is told by the service worker. What it shows is a proof that only the browser has that got the test, so it
+// needs no token of a form; the person must be the one who asked for it.
+func (h *Handler) arrived(v *visit) (answer, error) {
+	values, err := form(v, "proof")
+	if err != nil {
+		return answer{}, err
+	}
+	if !h.mayEnrol(v) {
+		return answer{}, errSignIn
+	}
+	if err := h.Push.Arrived(v.Context(), v.who.Person, values.Get("proof")); err != nil {
+		return answer{}, fmt.Errorf("prove test: %w", err)
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
+
+// verified answers 204 if this browser is told, and 404 if not.
+func (h *Handler) verified(v *visit) (answer, error) {
+	endpoint, err := h.enrolling(v, "endpoint")
+	if err != nil {
+		return answer{}, err
+	}
+	told, err := h.Push.Verified(v.Context(), v.who.Person, endpoint)
+	if err != nil {
+		return answer{}, fmt.Errorf("look for browser: %w", err)
+	}
+	if !told {
+		return answer{status: http.StatusNotFound}, nil
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
+
+func (h *Handler) unsubscribe(v *visit) (answer, error) {
+	endpoint, err := h.enrolling(v, "endpoint")
+	if err != nil {
+		return answer{}, err
+	}
+	if err := h.Push.Unsubscribe(v.Context(), v.who.Person, endpoint); err != nil {
+		return answer{}, fmt.Errorf("unsubscribe: %w", err)
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
+
+// manifest lets phones keep the pages like an app; on some, notifications reach nothing else.
+func (h *Handler) manifest(w http.ResponseWriter, _ *http.Request) {
+	icon := func(name, size, purpose string) map[string]string {
+		return map[string]string{"src": h.static.path(name), "sizes": size, "type": assetKinds[".png"], "purpose": purpose}
+	}
+	w.Header().Set("Content-Type", "application/manifest+json")
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_ = json.NewEncoder(w).Encode(map[string]any{ // a browser that has gone is no error of ours
+		"name": say(approvals.English, "brand"), "short_name": say(approvals.English, "brand"), "id": "/",
+		"start_url": "/", "scope": "/", "display": "standalone",
+		"background_color": "#f5f6f8", "theme_color": "#f5f6f8",
+		"icons": []any{icon("icon-192.png", "192x192", "any"), icon("icon-512.png", "512x512", "any")},
+	})
+}

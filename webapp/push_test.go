@@ -1,0 +1,239 @@
+package webapp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"assent/approvals"
+)
+
+// pushes behaves as a channel to browsers does: a subscription counts once its proof has come back.
+type pushes struct {
+	mu    sync.Mutex
+	fail  error
+	tests []string          // endpoints
+	told  map[string]string // endpoint → person, with "?" until the proof is there
+}
+
+func (p *pushes) Key() string { return "BCVx-key" }
+
+func (p *pushes) Subscribe(_ context.Context, person approvals.PersonID, subscription []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fail != nil {
+		return p.fail
+	}
+	p.tests = append(p.tests, string(subscription))
+	if p.told == nil {
+		p.told = map[string]string{}
+	}
+	p.told[string(subscription)] = "?" + string(person)
+	return nil
+}
+
+func (p *pushes) Arrived(_ context.Context, person approvals.PersonID, proof string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	endpoint, found := strings.CutPrefix(proof, "proof of ")
+	if !found || p.told[endpoint] != "?"+string(person) {
+		return approvals.ErrNotFound
+	}
+	p.told[endpoint] = string(person)
+	return nil
+}
+
+func (p *pushes) Verified(_ context.Context, person approvals.PersonID, endpoint string) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.told[endpoint] == string(person), nil
+}
+
+func (p *pushes) Unsubscribe(_ context.Context, _ approvals.PersonID, endpoint string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.told, endpoint)
+	return nil
+}
+
+// token is what the offer gives to script, or "" where there is no offer.
+func (p *page) offer() string {
+	for _, n := range p.all("section") {
+		if attr(n, "id") == "push" {
+			return attr(n, "data-token")
+		}
+	}
+	return ""
+}
+
+// TestOffer: notifications are offered to who has decided something, and to nobody before.
+func TestOffer(t *testing.T) {
+	w := newWorld(t, false)
+	b, p := w.openPage(w.ask("ann", payment))
+	if p.offer() != "" || b.get("/").offer() != "" {
+		t.Error("offered before the first decision")
+	}
+	done := b.follow(b.press(p, "/deny")).want(http.StatusOK)
+	if done.offer() == "" || b.get("/").offer() == "" {
+		t.Error("not offered after the first decision")
+	}
+	min := w.signedIn("min")
+	if min.get("/").offer() != "" {
+		t.Error("offered to somebody who has decided nothing")
+	}
+	for _, n := range done.all("section") {
+		if id := attr(n, "id"); strings.HasPrefix(id, "push") && !slices.ContainsFunc(n.Attr,
+			func(a html.Attribute) bool { return a.Key == "hidden" }) {
+			t.Errorf("#%s shows without script", id)
+		}
+	}
+}
+
+// TestPushForms: each form of the notifications, and what it takes.
+func TestPushForms(t *testing.T) {
+	w := newWorld(t, false)
+	b, p := w.openPage(w.ask("ann", payment))
+	token := b.follow(b.press(p, "/deny")).offer()
+	send := func(path string, status int, fields ...string) {
+		t.Helper()
+		values := url.Values{}
+		for i := 0; i+1 < len(fields); i += 2 {
+			values.Set(fields[i], fields[i+1])
+		}
+		b.post(path, values).want(status)
+	}
+	send("/push/check", http.StatusNotFound, "token", token, "endpoint", "e")
+	send("/push/subscribe", http.StatusForbidden, "token", "x", "subscription", "e")
+	send("/push/subscribe", http.StatusForbidden, "subscription", "e")
+	send("/push/subscribe", http.StatusBadRequest, "token", token, "subscription", "e", "more", "x")
+	send("/push/subscribe", http.StatusAccepted, "token", token, "subscription", "e")
+	send("/push/check", http.StatusNotFound, "token", token, "endpoint", "e")
+	send("/push/arrived", http.StatusNotFound, "proof", "wrong")
+	send("/push/arrived", http.StatusNoContent, "proof", "proof of e")
+	send("/push/check", http.StatusNoContent, "token", token, "endpoint", "e")
+	send("/push/unsubscribe", http.StatusForbidden, "token", "x", "endpoint", "e")
+	send("/push/unsubscribe", http.StatusNoContent, "token", token, "endpoint", "e")
+	send("/push/check", http.StatusNotFound, "token", token, "endpoint", "e")
+
+	w.pushes.fail = &approvals.FieldError{Field: "endpoint", Rule: "must be https"}
+	send("/push/subscribe", http.StatusBadRequest, "token", token, "subscription", "e")
+	w.pushes.fail = errors.New("push service is busy")
+	send("/push/subscribe", http.StatusBadGateway, "token", token, "subscription", "e")
+	w.pushes.fail = nil
+
+	for _, path := range []string{"/push/subscribe", "/push/check", "/push/unsubscribe", "/push/arrived"} {
+		if got := b.get(path); got.status != http.StatusMethodNotAllowed {
+			t.Errorf("GET %s: %d", path, got.status)
+		}
+		cross := b.send("POST", path, "token="+token, http.Header{"Content-Type": {"application/x-www-form-urlencoded"},
+			"Sec-Fetch-Site": {"cross-site"}})
+		if cross.status != http.StatusForbidden {
+			t.Errorf("cross-site POST %s: %d", path, cross.status)
+		}
+		field := map[string]string{"/push/subscribe": "subscription", "/push/arrived": "proof"}[path]
+		if field == "" {
+			field = "endpoint"
+		}
+		stranger := w.browser().post(path, url.Values{field: {"e"}})
+		if stranger.status != http.StatusSeeOther {
+			t.Errorf("POST %s of a stranger: %d", path, stranger.status)
+		}
+	}
+}
+
+// A person may ask for some tests at once and not for more; others are not held up by it.
+func TestTestsAreLimited(t *testing.T) {
+	w := newWorld(t, false)
+	b, p := w.openPage(w.ask("ann", payment))
+	token := b.follow(b.press(p, "/deny")).offer()
+	form := url.Values{"token": {token}, "subscription": {"e"}}
+	for range testBurst {
+		b.post("/push/subscribe", form).want(http.StatusAccepted)
+	}
+	b.post("/push/subscribe", form).want(http.StatusTooManyRequests)
+	w.advance(testEvery)
+	b.post("/push/subscribe", form).want(http.StatusAccepted)
+	if len(w.pushes.tests) != testBurst+1 {
+		t.Errorf("%d tests", len(w.pushes.tests))
+	}
+}
+
+// A link alone signs in weakly, and only in dev mode: then it may add a browser too.
+func TestWeakSignInAddsNoBrowser(t *testing.T) {
+	w := newWorld(t, false)
+	v := &visit{h: w.pages, who: &session{Person: "ann", Level: approvals.LevelLink}}
+	if w.pages.mayEnrol(v) {
+		t.Error("a link alone may add a browser")
+	}
+	if !newWorld(t, true).pages.mayEnrol(v) {
+		t.Error("not even in dev mode")
+	}
+}
+
+func TestWorkerAndManifest(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.browser()
+	worker := b.get("/sw.js").want(http.StatusOK)
+	if kind := worker.header.Get("Content-Type"); !strings.HasPrefix(kind, "text/javascript") {
+		t.Errorf("worker is %s", kind)
+	}
+	for name, want := range map[string]string{"Cache-Control": "no-cache", "Service-Worker-Allowed": "",
+		"Content-Security-Policy": csp} {
+		if got := worker.header.Get(name); got != want {
+			t.Errorf("%s of the worker: %q", name, got)
+		}
+	}
+	for _, never := range []string{"fetch'", "caches", "indexedDB", "actions", "importScripts", "/approve", "/deny"} {
+		if strings.Contains(worker.body, never) {
+			t.Errorf("worker has %q", never)
+		}
+	}
+	var m struct {
+		StartURL string `json:"start_url"`
+		Scope    string
+		Icons    []struct{ Src string }
+	}
+	manifest := b.get("/manifest.webmanifest").want(http.StatusOK)
+	check(t, json.Unmarshal([]byte(manifest.body), &m))
+	if manifest.header.Get("Content-Type") != "application/manifest+json" || m.StartURL != "/" || m.Scope != "/" ||
+		len(m.Icons) != 2 {
+		t.Errorf("manifest %+v as %s", m, manifest.header.Get("Content-Type"))
+	}
+	for _, icon := range m.Icons {
+		b.get(icon.Src).want(http.StatusOK)
+		if icon.Src == w.pages.static.path("icon-192.png") && !strings.Contains(worker.body, icon.Src) {
+			t.Error("worker names another icon")
+		}
+	}
+	if layout := b.get("/signin").body; !strings.Contains(layout, `<link rel="manifest" href="/manifest.webmanifest">`) {
+		t.Error("no page names the manifest")
+	}
+}
+
+// Where nothing can be pushed, nothing is offered and no script of it is served.
+func TestPushIsOff(t *testing.T) {
+	w := newWorld(t, false)
+	c := w.pages.Config
+	c.Push = nil
+	off, err := New(c)
+	check(t, err)
+	w.pages.Close()
+	w.pages = off
+	b, p := w.openPage(w.ask("ann", payment))
+	done := b.follow(b.press(p, "/deny"))
+	if done.offer() != "" || strings.Contains(done.body, "manifest") {
+		t.Error("offered all the same")
+	}
+	for _, path := range []string{"/sw.js", "/manifest.webmanifest"} {
+		b.get(path).want(http.StatusNotFound)
+	}
+	b.post("/push/arrived", url.Values{"proof": {"x"}}).want(http.StatusNotFound)
+}
