@@ -61,14 +61,20 @@ type token struct {
 }
 
 // openKey reads the key, or makes it. When another process was faster, its key counts.
-func openKey(ctx context.Context, records approvals.Records, root *keys.Root, now time.Time) (*ecdsa.PrivateKey, error) {
-	rec, err := records.Get(ctx, kindKey, keyName)
-	if errors.Is(err, approvals.ErrNotFound) {
-		if err := makeKey(ctx, records, root, now); err != nil && !errors.Is(err, approvals.ErrConflict) {
-			return nil, err
-		}
-		rec, err = records.Get(ctx, kindKey, keyName)
+func openKey(ctx context.Context, records approvals.Records, root *keys.Root, now time.Time) (
+	*ecdsa.PrivateKey, error) {
+	private, err := readKey(ctx, records, root)
+	if !errors.Is(err, approvals.ErrNotFound) {
+		return private, err
 	}
+	if err := makeKey(ctx, records, root, now); err != nil && !errors.Is(err, approvals.ErrConflict) {
+		return nil, err
+	}
+	return readKey(ctx, records, root)
+}
+
+func readKey(ctx context.Context, records approvals.Records, root *keys.Root) (*ecdsa.PrivateKey, error) {
+	rec, err := records.Get(ctx, kindKey, keyName)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +153,25 @@ func (v *vapid) authorization(origin string) (string, error) {
 	text := "vapid t=" + compact + ", k=" + v.public
 	v.tokens[origin] = token{text, now}
 	return text, nil
+}
+
+// Check reports whether the stored key is still ours and signs, and whether push services would accept the contact.
+func (c *Channel) Check(ctx context.Context) error {
+	private, err := readKey(ctx, c.records, c.root)
+	if err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	stored, err := newVAPID(private, c.vapid.contact, c.now)
+	if err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if stored.public != c.vapid.public {
+		return errors.New("key: another one lies in the store; restart the service")
+	}
+	if _, err := stored.authorization("https://push.example.com"); err != nil {
+		return err
+	}
+	return CheckContact(c.vapid.contact)
 }
 
 // CheckContact reports whether push services would accept how to reach whoever runs this: an https URL or a mailto:

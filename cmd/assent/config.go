@@ -78,6 +78,8 @@ type Config struct {
 
 	smsConfig `embed:""`
 
+	webPushConfig `embed:""`
+
 	Profile string `default:"" enum:",fapi" env:"ASSENT_PROFILE" toml:"profile" placeholder:"fapi" help:"fapi: the FAPI-CIBA profile. No secrets, signed requests, bound tokens, TLS."`
 
 	DefaultLife Seconds `name:"default-expiry" default:"300" env:"ASSENT_DEFAULT_EXPIRY" toml:"default-expiry" placeholder:"SECONDS" help:"Life of a request that names none."`
@@ -217,6 +219,9 @@ func (c *Config) check() error {
 	}
 	if c.DefaultLife < 10 || c.MaxLife < c.DefaultLife || c.MaxLife > Seconds(approvals.DefaultTerms().MaxLife/time.Second) {
 		return errors.New("--default-expiry must be at least 10 and at most --max-expiry, and that at most 604800 (seven days)")
+	}
+	if err := c.checkWebPush(); err != nil {
+		return err
 	}
 	if err := c.checkSMS(); err != nil {
 		return err

@@ -23,6 +23,7 @@ type devMode struct {
 	dir   *approvals.Directory
 	phone *phone
 	texts *simulator // nil: no simulated text messages
+	push  *pushMode
 	clock *clock
 	sweep func(context.Context) error
 
@@ -40,6 +41,11 @@ func (d *devMode) handler() http.Handler {
 	if d.texts != nil {
 		mux.HandleFunc("GET /dev/sms", d.texts.serve)
 		mux.Handle("/dev/sms/control/", http.StripPrefix("/dev/sms", d.texts))
+	}
+	if d.push != nil {
+		mux.HandleFunc("POST "+pushPath+"/subscriptions", d.push.subscribe)
+		mux.HandleFunc("GET "+pushPath+"/messages", d.push.messages)
+		mux.Handle("POST "+pushPath+"/push/{browser}", d.push.sim)
 	}
 	mux.HandleFunc("POST /dev/approve", d.decide(true))
 	mux.HandleFunc("POST /dev/deny", d.decide(false))

@@ -110,6 +110,7 @@ func (s *service) examine(ctx context.Context) []finding {
 		find("bus", s.bus.Healthy()),
 		find("signing keys", s.checkKeys()),
 		texts,
+		s.checkBrowsers(ctx),
 	}
 }
 

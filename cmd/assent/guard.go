@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,6 +23,7 @@ type guardRules struct {
 	ports    []uint16       // allowed as 443 is
 	loopback bool           // dev mode: this machine, on any port
 	plain    bool           // dev mode: over http as well
+	perHost  int            // connections to one host; 0: few
 	resolver *net.Resolver  // nil: the system's
 	roots    *x509.CertPool // nil: the system's
 }
@@ -54,6 +56,7 @@ var (
 // the like. It reaches public hosts over verified TLS and nothing else. An address is checked when it is connected to,
 // so that a name that points elsewhere by then is caught (REQ-220). A redirect is an answer, not a way.
 func newGuardedClient(allow guardRules) *http.Client {
+	perHost := cmp.Or(allow.perHost, guardPerHost)
 	dialer := &net.Dialer{Timeout: guardConnect, Resolver: allow.resolver, Control: allow.control}
 	transport := &http.Transport{
 		DialContext:            dialer.DialContext,
@@ -63,9 +66,9 @@ func newGuardedClient(allow guardRules) *http.Client {
 		TLSHandshakeTimeout:    guardConnect,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: guardHeader,
-		MaxConnsPerHost:        guardPerHost,
-		MaxIdleConnsPerHost:    guardPerHost,
-		MaxIdleConns:           guardHosts,
+		MaxConnsPerHost:        perHost,
+		MaxIdleConnsPerHost:    perHost,
+		MaxIdleConns:           max(guardHosts, perHost),
 		IdleConnTimeout:        guardIdle,
 	}
 	transport.Protocols.SetHTTP1(true) // limits per host hold for connections, so there is one call on each

@@ -20,6 +20,7 @@ import (
 	"assent/approvals/stream"
 	"assent/channels"
 	"assent/channels/sms"
+	"assent/channels/web"
 	"assent/ciba"
 	"assent/store"
 	"assent/webapp"
@@ -50,6 +51,7 @@ type service struct {
 	dispatcher *channels.Dispatcher
 	channels   map[string]channels.Channel
 	texts      *sms.Channel            // nil: no text messages
+	browsers   *web.Channel            // nil: no notifications in browsers
 	callbacks  map[string]http.Handler // of providers, by the URL at which they reach us
 	twilio     *simulator              // nil: the real one, or none
 	dev        *devMode                // nil outside dev mode
@@ -130,7 +132,7 @@ func (s *service) openBus(ctx context.Context) (err error) {
 // minute costs nothing and heals what a fault might leave.
 const fresh = time.Minute
 
-func (s *service) openDesk(context.Context) error {
+func (s *service) openDesk(ctx context.Context) error {
 	s.dir = approvals.NewDirectory(s.store, s.hub, fresh, s.clock.Now)
 	s.desk = approvals.NewDesk(approvals.DeskParts{Store: s.store, Records: s.store, Directory: s.dir, Hub: s.hub,
 		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log, Fresh: fresh})
@@ -154,6 +156,9 @@ func (s *service) openDesk(context.Context) error {
 	if err := s.openSMS(); err != nil {
 		return err
 	}
+	if err := s.openWebPush(ctx); err != nil {
+		return err
+	}
 	if s.dev != nil {
 		s.dev.texts = s.twilio
 	}
@@ -168,7 +173,7 @@ func (s *service) openDesk(context.Context) error {
 func (s *service) addresses(p *approvals.Person) []approvals.Address {
 	var out []approvals.Address
 	for _, a := range p.Addresses {
-		if _, have := s.channels[a.Channel]; have {
+		if _, have := s.channels[a.Channel]; have && (a.Channel != web.Name || web.Told(p, a)) {
 			out = append(out, a)
 		}
 	}
@@ -207,7 +212,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
-		CanSend: func(p *approvals.Person) bool { return len(s.addresses(p)) > 0 }})
+		CanSend: s.canCode, Push: s.push()})
 	if err != nil {
 		return err
 	}
