@@ -94,11 +94,14 @@ func TestWebPushConfig(t *testing.T) {
 type aMessage struct {
 	Urgency string
 	Topic   string
-	Payload struct {
-		Notification struct{ Title, Body, Tag, Navigate string }
-		Proof        string
-	}
+	Raw     json.RawMessage `json:"payload"`
+
+	Note  note
+	Proof string
 }
+
+// note is what the service worker shows of a message.
+type note struct{ Title, Body, Tag, Navigate string }
 
 // pushedTo waits until the simulated push service has at least n messages.
 func pushedTo(t *testing.T, p *process, n int) []aMessage {
@@ -113,6 +116,16 @@ func pushedTo(t *testing.T, p *process, n int) []aMessage {
 		resp.Body.Close()
 		if err != nil {
 			t.Fatal(err)
+		}
+		for i := range all {
+			var text struct {
+				Notification note
+				Proof        string
+			}
+			if err := json.Unmarshal(all[i].Raw, &text); err != nil {
+				t.Fatal(err)
+			}
+			all[i].Note, all[i].Proof = text.Notification, text.Proof
 		}
 		if len(all) >= n {
 			return all
@@ -175,27 +188,27 @@ func TestWebPush(t *testing.T) {
 		t.Fatalf("subscribe: %d\n%s", got, p.log())
 	}
 	test := pushedTo(t, p, 1)[0]
-	if got := post("/push/arrived", url.Values{"proof": {test.Payload.Proof}}); got != http.StatusNoContent {
+	if got := post("/push/arrived", url.Values{"proof": {test.Proof}}); got != http.StatusNoContent {
 		t.Fatalf("arrived: %d\n%s", got, p.log())
 	}
 
 	id := must(t, 200)(agent.ask(ctx, nil, nil)).member("auth_req_id")
 	told := pushedTo(t, p, 2)[1]
-	if n := told.Payload.Notification; n.Title != "Approval request from Travel Bot" || strings.Contains(n.Body, "480") ||
+	if n := told.Note; n.Title != "Approval request from Travel Bot" || strings.Contains(n.Body, "480") ||
 		!strings.HasPrefix(n.Navigate, p.pages+"/r/") || told.Urgency != "high" {
 		t.Errorf("notification is %+v", told)
 	}
-	ok(b.open(ctx, told.Payload.Notification.Navigate))
+	ok(b.open(ctx, told.Note.Navigate))
 	ok(b.press(ctx, b.page.url.Path, nil))
 	ok(b.press(ctx, b.page.url.Path+"/deny", nil))
 	if a := must(t, 400)(agent.poll(ctx, id, nil)); a.member("error") != "access_denied" {
 		t.Errorf("after the denial: %s", a.body)
 	}
 	closed := pushedTo(t, p, 3)[2]
-	if closed.Topic != told.Topic || closed.Payload.Notification.Tag != told.Payload.Notification.Tag || closed.Urgency != "normal" {
+	if closed.Topic != told.Topic || closed.Note.Tag != told.Note.Tag || closed.Urgency != "normal" {
 		t.Errorf("after the denial the browser gets %+v", closed)
 	}
-	if secret := strings.Split(told.Payload.Notification.Navigate, "/r/")[1]; strings.Contains(p.log(), secret) || strings.Contains(p.log(), "/dev/push/push/") {
+	if secret := strings.Split(told.Note.Navigate, "/r/")[1]; strings.Contains(p.log(), secret) || strings.Contains(p.log(), "/dev/push/push/") {
 		t.Error("log tells a link or where the browser listens")
 	}
 	if out, err := command(t, "doctor", "--data", data); !strings.Contains(out, "on; push services may turn to mailto:dev@") {
