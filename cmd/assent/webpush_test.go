@@ -47,14 +47,19 @@ func TestPushTrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	guard := guardRules{resolver: inside, ports: []uint16{tr.port, 443}}
-	channel, err := web.New(t.Context(), web.Parts{Records: db, Directory: people, Root: root, HTTP: newGuardedClient(guard),
-		Contact: "mailto:push@example.com", PagesURL: "https://approve.example.com", Now: now, Log: slog.New(slog.DiscardHandler)})
+	channel, err := web.New(t.Context(), web.Parts{Records: db, Directory: people, Root: root,
+		HTTP:    newGuardedClient(guard),
+		Contact: "mailto:push@example.com", PagesURL: "https://approve.example.com", Now: now,
+		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, endpoint := range []string{tr.url("127.0.0.1"), tr.url("localhost"), tr.url("[::1]"), tr.url("fcm.googleapis.com"),
-		strings.Replace(tr.url("127.0.0.1"), "https", "http", 1), "https://fcm.googleapis.com@127.0.0.1/", "https://metadata.internal/x"} {
-		if err := channel.Subscribe(t.Context(), "ann", browserSubscription(endpoint)); !errors.Is(err, approvals.ErrInvalid) {
+	for _, endpoint := range []string{tr.url("127.0.0.1"), tr.url("localhost"), tr.url("[::1]"),
+		tr.url("fcm.googleapis.com"),
+		strings.Replace(tr.url("127.0.0.1"), "https", "http", 1), "https://fcm.googleapis.com@127.0.0.1/",
+		"https://metadata.internal/x"} {
+		if err := channel.Subscribe(t.Context(), "ann", browserSubscription(endpoint)); !errors.Is(err,
+			approvals.ErrInvalid) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
@@ -67,6 +72,35 @@ func TestPushTrap(t *testing.T) {
 	}
 }
 
+// A one-time code needs another way than the browser that may ask for it, and a lost browser is told nothing.
+func TestWaysToReach(t *testing.T) {
+	s := &service{channels: map[string]channels.Channel{web.Name: nil, "push": nil}}
+	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	browser := approvals.Address{Channel: web.Name, Value: "b", VerifiedAt: at}
+	tests := []struct {
+		name       string
+		person     approvals.Person
+		ways       int
+		takesACode bool
+	}{
+		{"nothing", approvals.Person{}, 0, false},
+		{"a browser", approvals.Person{Addresses: []approvals.Address{browser}}, 1, false},
+		{"a browser that proved nothing", approvals.Person{Addresses: []approvals.Address{{Channel: web.Name}}}, 0, false},
+		{"a browser and a device", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "push"}}}, 2, true},
+		{"a browser, signed out since", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at}, 0, false},
+		{"a browser, signed out before", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at.Add(-1)},
+			1, false},
+	}
+	for _, tt := range tests {
+		if ways := len(s.addresses(&tt.person)); ways != tt.ways {
+			t.Errorf("%s: %d ways, want %d", tt.name, ways, tt.ways)
+		}
+		if s.canCode(&tt.person) != tt.takesACode {
+			t.Errorf("%s: takes a code: %t", tt.name, !tt.takesACode)
+		}
+	}
+}
+
 func TestWebPushConfig(t *testing.T) {
 	base := []string{"--issuer", "https://a.example"}
 	tests := []struct {
@@ -74,16 +108,22 @@ func TestWebPushConfig(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"contact is an address alone", []string{"--web-push-contact", "push@example.com"}, "--web-push-contact must be https"},
-		{"contact that nobody can reach", []string{"--web-push-contact", "mailto:push@localhost"}, "--web-push-contact must be https"},
+		{"contact is an address alone", []string{"--web-push-contact", "push@example.com"},
+			"--web-push-contact must be https"},
+		{"contact that nobody can reach", []string{"--web-push-contact", "mailto:push@localhost"},
+			"--web-push-contact must be https"},
 		{"hosts without contact", []string{"--web-push-hosts", "push.example.com"}, "--web-push-contact is missing"},
-		{"host is a URL", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts", "https://push.example.com"}, "--web-push-hosts: host[0]"},
-		{"host is everything", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts", "push.example.com,*"}, "--web-push-hosts: host[1]"},
-		{"good, so the next rule speaks", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts", "*.push.example.com"}, "give --tls-cert"},
+		{"host is a URL", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts",
+			"https://push.example.com"}, "--web-push-hosts: host[0]"},
+		{"host is everything", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts",
+			"push.example.com,*"}, "--web-push-hosts: host[1]"},
+		{"good, so the next rule speaks", []string{"--web-push-contact", "mailto:push@example.com", "--web-push-hosts",
+			"*.push.example.com"}, "give --tls-cert"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if code, said := parseConfig(t, nil, append(base, tt.args...)...); code != exitUsage || !strings.Contains(said, tt.want) {
+			if code, said := parseConfig(t, nil, append(base, tt.args...)...); code != exitUsage || !strings.Contains(said,
+				tt.want) {
 				t.Errorf("code %d, said %q, want %q", code, said, tt.want)
 			}
 		})
@@ -208,10 +248,12 @@ func TestWebPush(t *testing.T) {
 	if closed.Topic != told.Topic || closed.Note.Tag != told.Note.Tag || closed.Urgency != "normal" {
 		t.Errorf("after the denial the browser gets %+v", closed)
 	}
-	if secret := strings.Split(told.Note.Navigate, "/r/")[1]; strings.Contains(p.log(), secret) || strings.Contains(p.log(), "/dev/push/push/") {
+	if secret := strings.Split(told.Note.Navigate, "/r/")[1]; strings.Contains(p.log(), secret) ||
+		strings.Contains(p.log(), "/dev/push/push/") {
 		t.Error("log tells a link or where the browser listens")
 	}
-	if out, err := command(t, "doctor", "--data", data); !strings.Contains(out, "on; push services may turn to mailto:dev@") {
+	if out, err := command(t, "doctor", "--data", data); !strings.Contains(out,
+		"on; push services may turn to mailto:dev@") {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 }
