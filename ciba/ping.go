@@ -228,7 +228,7 @@ func (n *Notifier) act(ctx context.Context, t *pinging) (more bool, err error) {
 	case pingGiveUp:
 		return false, n.stop(ctx, t)
 	case pingSettle:
-		return n.settle(ctx, t.r.ID, t.Calls, result{pingUnknown, "lost", 0})
+		return n.settle(ctx, t.r.ID, t.Calls, result{pingUnknown, codeLost, 0})
 	case pingWait:
 		return false, n.wait(ctx, t)
 	}
@@ -275,7 +275,7 @@ func (n *Notifier) call(ctx context.Context, t *pinging) (more bool, err error) 
 	if err := n.Records.Apply(ctx, t.leave(t.Until)...); err != nil {
 		return false, err
 	}
-	got := result{pingLate, "late", 0}
+	got := result{pingLate, codeLate, 0}
 	if left := t.Until.Add(pingTime - pingLease).Sub(n.Now()); left > 0 { // otherwise somebody may settle while we call
 		got = n.post(ctx, to, note, min(left, pingTime))
 	}

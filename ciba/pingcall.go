@@ -58,7 +58,7 @@ func (n *Notifier) post(ctx context.Context, to string, note notice, within time
 	body, _ := json.Marshal(pingBody{note.Handle}) // a string: cannot fail
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return result{pingRefused, "endpoint", 0}
+		return result{pingRefused, codeEndpoint, 0}
 	}
 	req.Header.Set("Authorization", "Bearer "+note.Token)
 	req.Header.Set("Content-Type", typeJSON)
@@ -75,9 +75,9 @@ func (n *Notifier) post(ctx context.Context, to string, note notice, within time
 func noAnswer(err error) result {
 	var cause *url.Error
 	if errors.As(err, &cause) && cause.Timeout() {
-		return result{pingUnknown, "timeout", 0}
+		return result{pingUnknown, codeTimeout, 0}
 	}
-	return result{pingUnknown, "unreachable", 0}
+	return result{pingUnknown, codeUnreachable, 0}
 }
 
 // judge is REQ-213 to 216: every 2xx is a receipt, redirects and 4xx are final, the rest comes again.
