@@ -360,15 +360,15 @@ func (d *Desk) decision(r *Request, a Answer) (Decision, error) {
 	return out, nil
 }
 
-// Opened notes that the person has opened the page by a human step.
-func (d *Desk) Opened(ctx context.Context, id ID, by PersonID) error {
+// Opened notes that the person, who is signed in since that time, has opened the page by a human step.
+func (d *Desk) Opened(ctx context.Context, id ID, by PersonID, signedIn time.Time) error {
 	r, err := d.Request(ctx, id)
 	if err != nil || !r.OpenedAt.IsZero() || r.State != Pending {
 		return err
 	}
 	at := d.now()
 	_, err = d.update(ctx, "open", id, func(r *Request) error {
-		r.Open(by, at)
+		r.Open(by, signedIn, at)
 		return nil
 	})
 	return err

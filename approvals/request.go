@@ -142,6 +142,7 @@ type Delivery struct {
 	Why       string    `json:"why,omitempty"`      // why this step was taken, in the planner's fixed words
 	Provider  string    `json:"provider,omitempty"` // the provider's message id
 	At        time.Time `json:"at"`
+	Claimed   time.Time `json:"claimed_at,omitzero"` // when a worker took the message; the call itself came right after
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
 }
 
@@ -163,11 +164,11 @@ func (r *Request) Record(d Delivery) error {
 	return nil
 }
 
-// Open notes that a human step opened the page. Only the first one counts.
-func (r *Request) Open(by PersonID, at time.Time) {
+// Open notes that a human step opened the page, and since when that person is signed in. Only the first one counts.
+func (r *Request) Open(by PersonID, signedIn, at time.Time) {
 	if r.OpenedAt.IsZero() && r.StateAt(at) == Pending {
 		r.OpenedAt = at
-		r.record(KindOpened, at, Actor{"person", string(by)}, nil)
+		r.record(KindOpened, at, Actor{"person", string(by)}, withSignIn(nil, signedIn))
 	}
 }
 
@@ -217,6 +218,18 @@ func (d Decision) facts() map[string]string {
 	if d.Simulated {
 		facts["simulated"] = "true"
 	}
+	return withSignIn(facts, d.AuthTime)
+}
+
+// withSignIn adds since when the person is signed in, for the timeline.
+func withSignIn(facts map[string]string, at time.Time) map[string]string {
+	if at.IsZero() {
+		return facts
+	}
+	if facts == nil {
+		facts = map[string]string{}
+	}
+	facts[factSignedIn] = at.UTC().Format(time.RFC3339Nano)
 	return facts
 }
 

@@ -247,7 +247,7 @@ func TestOpenedIsNotFailed(t *testing.T) {
 	h.mail.Set(channeltest.Reject)
 	r := h.ask(t, "ann")
 	h.sweep(t)
-	if err := h.desk.Opened(t.Context(), r.ID, "ann"); err != nil {
+	if err := h.desk.Opened(t.Context(), r.ID, "ann", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for h.clock.Now().Before(r.DecideBy) {

@@ -184,7 +184,7 @@ func TestOpenedAtAnotherNode(t *testing.T) {
 		want := approvals.Failed
 		if opened {
 			want = approvals.Pending
-			if err := one.desk.Opened(t.Context(), r.ID, "ann"); err != nil {
+			if err := one.desk.Opened(t.Context(), r.ID, "ann", time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -78,6 +78,7 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		try.Outcome, try.Ended, try.Again, try.Lost = o, t.now, got.again, got.lost
 		report.Channel, report.Attempt, report.At, report.Why, report.Duplicate = n.Channel, n.Attempt, t.now, try.Why,
 			try.Duplicate
+		report.Claimed = try.At
 		t.plan()
 		report.Status, report.Code = status(o, report.Code)
 		return t.errand.record(ctx, report, t.conclude()...)

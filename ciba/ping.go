@@ -17,7 +17,7 @@ import (
 )
 
 // PingChannel is how pings are called on the bus and in the timelines of requests.
-const PingChannel = "ping"
+const PingChannel = approvals.ChannelPing
 
 // Bus carries jobs to whoever works on pings: now, or at a time. A job that is lost is only late.
 type Bus interface {

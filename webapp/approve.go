@@ -152,7 +152,7 @@ func (h *Handler) opened(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if err := h.Desk.Opened(v.Context(), r.ID, v.who.Person); err != nil {
+	if err := h.Desk.Opened(v.Context(), r.ID, v.who.Person, v.who.AuthTime); err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusNoContent}, nil

@@ -73,7 +73,7 @@ func asked(at time.Time, person int) *approvals.Request {
 			{Label: "Account", Text: "DE02100100109307118603", Role: approvals.RoleFact}}}}
 	r.Step = &approvals.Step{Name: approvals.StepExpire, At: r.ExpiresAt, Of: string(r.ID)}
 	r.Also(r.Step.Put(), approvals.Step{Name: approvals.StepDeliver, At: at, Of: string(r.ID)}.Put())
-	r.Open(r.Subject, at)
+	r.Open(r.Subject, time.Time{}, at)
 	return r
 }
 

@@ -28,7 +28,7 @@ func filled(t *testing.T) (*Store, *approvals.Request) {
 		Approvers: []approvals.PersonID{"ann"}, Rule: approvals.SubjectOnce, Step: &step, ExpiresAt: at.Add(time.Hour),
 		DecideBy: at.Add(time.Hour)}
 	r.Also(step.Put(), approvals.PutNew("k", "1", []byte("a"), at.Add(time.Hour)))
-	r.Open("ann", at)
+	r.Open("ann", time.Time{}, at)
 	if err := s.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}

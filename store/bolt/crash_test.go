@@ -74,7 +74,7 @@ func lives(s *bolt.Store, out io.Writer, worker int) error {
 		r := pending(at, approvals.PersonID(fmt.Sprint("person", worker)))
 		id := string(r.ID)
 		r.Also(approvals.PutNew("created", id, nil, at.Add(time.Duration(rand.IntN(200))*time.Millisecond)))
-		r.Open(r.Subject, at)
+		r.Open(r.Subject, time.Time{}, at)
 		if err := s.Create(ctx, r); err != nil {
 			return err
 		}

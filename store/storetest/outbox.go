@@ -121,7 +121,7 @@ func eventsOnce(t *testing.T, s store.Store, c *clock) {
 	const n = 60
 	for _, err := range together(n, func(i int) error {
 		r := ask(c.now(), ann, travel)
-		r.Open(ann, c.now())
+		r.Open(ann, time.Time{}, c.now())
 		if err := s.Create(t.Context(), r); err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func stored(t *testing.T, r *approvals.Request) string {
 func opened(t *testing.T, s store.Store, c *clock) *approvals.Request {
 	t.Helper()
 	r := ask(c.now(), ann, travel)
-	r.Open(ann, c.now())
+	r.Open(ann, time.Time{}, c.now())
 	create(t, s, r)
 	return r
 }
@@ -142,7 +142,7 @@ func createAndRead(t *testing.T, s store.Store, c *clock) {
 	r.Requested = approvals.Details{{Type: "document_access", Raw: []byte(hostile)}}
 	r.Door = []byte(`{"mode":"poll"}`)
 	r.Also(approvals.PutNew("jti", "1", []byte("x"), time.Time{}))
-	r.Open(ann, c.now())
+	r.Open(ann, time.Time{}, c.now())
 	create(t, s, r)
 	if r.Rev != 1 || r.Events != 1 {
 		t.Errorf("after Create: rev %d, %d events, want 1 and 1", r.Rev, r.Events)
@@ -255,7 +255,7 @@ func forgotten(t *testing.T, s store.Store, c *clock) {
 
 	again := ask(c.now(), ann, travel)
 	again.ID = r.ID
-	again.Open(ann, c.now())
+	again.Open(ann, time.Time{}, c.now())
 	wantError(t, "Create with the id of a forgotten request", s.Create(t.Context(), again), approvals.ErrConflict)
 }
 
@@ -347,7 +347,7 @@ func allKept(t *testing.T, s store.Store, c *clock) {
 	for i, err := range together(len(ids), func(i int) error {
 		r := ask(c.now(), ann, travel)
 		ids[i] = r.ID
-		r.Open(ann, c.now())
+		r.Open(ann, time.Time{}, c.now())
 		return s.Create(t.Context(), r)
 	}) {
 		if err != nil {
