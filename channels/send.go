@@ -57,7 +57,7 @@ func (d *Dispatcher) hand(ctx context.Context, t *turn, until time.Time) (approv
 	now := d.Now()
 	left := until.Sub(now)
 	if left <= 0 || !now.Before(t.task.Close) {
-		return approvals.Delivery{Code: "late"}, fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy)
+		return approvals.Delivery{Code: codeLate}, fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy)
 	}
 	limited, cancel := context.WithTimeout(ctx, min(left, SendTimeout))
 	defer cancel()
