@@ -100,6 +100,8 @@ func (a *admin) handler() http.Handler {
 		"POST /people/{sub}/prefer":       a.prefer,
 		"POST /people/{sub}/sign-out":     a.signOut,
 		"POST /keys/rotate":               a.rotateKeys,
+		"GET /queue":                      a.listQueue,
+		"GET /queue/{request}":            a.showQueue,
 		"GET /pings":                      a.listPings,
 		"POST /pings/{id}/replay":         a.replayPing,
 		"POST /doctor/send":               a.sendTest,
@@ -123,7 +125,7 @@ func (a *admin) serve(handle func(*http.Request) (any, error)) http.HandlerFunc 
 			w.WriteHeader(adminStatus(err))
 			out = adminError{err.Error()}
 		}
-		a.log.InfoContext(r.Context(), "administration", "route", r.Pattern, "of", r.PathValue("id")+r.PathValue("sub")+madeID(out), "ok", err == nil)
+		a.log.InfoContext(r.Context(), "administration", "route", r.Pattern, "of", r.PathValue("id")+r.PathValue("sub")+r.PathValue("request")+madeID(out), "ok", err == nil)
 		json.NewEncoder(w).Encode(out)
 	}
 }

@@ -31,6 +31,7 @@ type cli struct {
 	Agent   agentCmd   `cmd:"" help:"Add, list, disable agents; rotate their secrets."`
 	Person  personCmd  `cmd:"" help:"Add, list, invite, disable people."`
 	Request requestCmd `cmd:"" help:"Ask as an agent and wait for the answer."`
+	Queue   queueCmd   `cmd:"" help:"List, show, resend, cancel requests."`
 	Keys    keysCmd    `cmd:"" help:"Rotate signing keys."`
 	Pings   pingsCmd   `cmd:"" help:"List and repeat notifications of agents that were given up."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store of a running service. The root key is not in the copy."`

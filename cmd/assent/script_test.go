@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func TestScripts(t *testing.T) {
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
 			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
-			"exits": exits,
+			"exits": exits, "pick": pick,
 		},
 	})
 }
@@ -367,6 +368,15 @@ func setenv(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s has no string %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], value)
+}
+
+// pick NAME FILE PATTERN takes the first group of a pattern out of a file.
+func pick(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(found) < 2 {
+		ts.Fatalf("%s has no %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 // advance DURATION puts the service's clock forward.
