@@ -85,6 +85,9 @@ type Request struct {
 	Decisions   []Decision   `json:"decisions,omitempty"`
 	Deliveries  []Delivery   `json:"deliveries,omitempty"`
 	Reason      Reason       `json:"reason,omitempty"` // why it was cancelled or failed
+	Remark      string       `json:"remark,omitempty"` // of the operator who withdrew it, for other operators
+
+	ResendAt time.Time `json:"resend_at,omitzero"` // when an operator last wanted the person to be told once more
 
 	due       *Step // replaces Step when the request is written
 	Step      *Step `json:"step,omitempty"` // the desk's next due step

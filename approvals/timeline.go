@@ -23,6 +23,7 @@ const (
 	StageRetracted   Stage = "retracted"    // closed on the device after the request had ended
 	StageSignedIn    Stage = "signed_in"
 	StageOpened      Stage = "opened" // the page came before the person's eyes
+	StageResend      Stage = "resend" // an operator wants the person to be told once more
 	StageApproved    Stage = "approved"
 	StageDenied      Stage = "denied"
 	StagePinged      Stage = "pinged"       // the agent has taken note that there is a result
@@ -66,7 +67,8 @@ const (
 var stages = map[string]Stage{
 	string(Pending): StageQueued, string(Approved): StageApproved, string(Denied): StageDenied,
 	string(Expired): StageExpired, string(Cancelled): StageWithdrawn, string(Failed): StageUnreachable,
-	string(Redeemed): StageRedeemed, KindOpened: StageOpened, KindRevoked: StageRevoked,
+	string(Redeemed): StageRedeemed, KindOpened: StageOpened, KindResend: StageResend,
+	KindRevoked: StageRevoked,
 }
 
 // reportStages are the stages of reports about messages to the person, pingStages those of calls of the agent.

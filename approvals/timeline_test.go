@@ -1,6 +1,7 @@
 package approvals_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -151,5 +152,41 @@ func TestTimelineOfWhatIsLeft(t *testing.T) {
 	}
 	if got, want := strings.Join(stages, ", "), "queued, accepted, of a later release"; got != want {
 		t.Errorf("stages are %s, want %s", got, want)
+	}
+}
+
+// TestOperatorsDecideNothing: whatever an operator does, nothing is approved, and a decision stays as it is.
+func TestOperatorsDecideNothing(t *testing.T) {
+	by := approvals.Actor{Kind: "operator", ID: "admin.sock"}
+	o := newOffice(t)
+	r, secret := o.ask(5 * time.Minute)
+	got, err := o.Resend(t.Context(), r.ID, by)
+	if err != nil || got.State != approvals.Pending || !got.ResendAt.Equal(o.now()) {
+		t.Errorf("resend: %+v, %v", got, err)
+	}
+	for _, remark := range []string{strings.Repeat("x", 281), "a\nb", "a\u202eb"} {
+		if _, err := o.Withdraw(t.Context(), r.ID, by, remark); !errors.Is(err, approvals.ErrInvalid) {
+			t.Errorf("remark %q: %v, want %v", remark, err, approvals.ErrInvalid)
+		}
+	}
+	got, err = o.Withdraw(t.Context(), r.ID, by, "Ann has left")
+	if err != nil || got.State != approvals.Cancelled || got.Reason != approvals.WithdrawnByOperator || got.Remark != "Ann has left" {
+		t.Errorf("withdraw: %+v, %v", got, err)
+	}
+	for name, act := range map[string]func() (*approvals.Request, error){
+		"resend":   func() (*approvals.Request, error) { return o.Resend(t.Context(), r.ID, by) },
+		"withdraw": func() (*approvals.Request, error) { return o.Withdraw(t.Context(), r.ID, by, "again") },
+		"redeem":   func() (*approvals.Request, error) { return o.Redeem(t.Context(), "bot", r.ID, secret) },
+	} {
+		if _, err := act(); !errors.Is(err, approvals.ErrWithdrawn) {
+			t.Errorf("%s after that: %v, want %v", name, err, approvals.ErrWithdrawn)
+		}
+	}
+	events, err := o.store.Events(t.Context(), r.ID)
+	if err != nil || strings.Contains(fmt.Sprint(events), "Ann has left") {
+		t.Errorf("records are %+v, %v; want no free text", events, err)
+	}
+	if kinds := o.kinds(r.ID); kinds != "[pending resend cancelled]" {
+		t.Errorf("records are %s", kinds)
 	}
 }
