@@ -20,6 +20,43 @@ type statusAnswer struct {
 	Reason    approvals.Reason `json:"reason,omitempty"`
 	Note      string           `json:"note,omitempty"`
 	Granted   details          `json:"authorization_details,omitempty"`
+	Progress  []progress       `json:"progress"`
+}
+
+// progress is one line of a request's timeline as its agent may see it: that a stage was reached, and when first. Who
+// acted, by which channel, how often and why is for operators.
+type progress struct {
+	Stage string `json:"stage"` // queued, told, opened or decided
+	At    string `json:"at"`
+}
+
+// progressOf reduces a timeline to what an agent can act on. That the person was told, and has the page open, says no
+// more than whether waiting makes sense: both are about the one person whom the agent has named. A client that must
+// not learn who exists gets neither, because nobody is told of a decoy (REQ-282).
+func progressOf(c *Client, r *approvals.Request) []progress {
+	line := []progress{{"queued", stamp(r.CreatedAt)}}
+	if told := toldAt(r); !c.blind() && !told.IsZero() {
+		line = append(line, progress{"told", stamp(told)})
+	}
+	if !c.blind() && !r.OpenedAt.IsZero() {
+		line = append(line, progress{"opened", stamp(r.OpenedAt)})
+	}
+	if n := len(r.Decisions); n > 0 {
+		line = append(line, progress{"decided", stamp(r.Decisions[n-1].At)})
+	}
+	return line
+}
+
+// toldAt is when a provider first had a message to the person; zero if none is known to have had one.
+func toldAt(r *approvals.Request) time.Time {
+	for _, d := range r.Deliveries {
+		has := d.Status == approvals.StatusAccepted || d.Status == approvals.StatusSent ||
+			d.Status == approvals.StatusDelivered || d.Status == approvals.StatusOpened
+		if has && d.Channel != PingChannel {
+			return d.At
+		}
+	}
+	return time.Time{}
 }
 
 // status answers POST /requests/status. It is not a poll: it neither counts nor waits.
@@ -31,13 +68,14 @@ func (h *Handler) status(c *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return literal(h.statusOf(r))
+	return literal(h.statusOf(c.client, r))
 }
 
-func (h *Handler) statusOf(r *approvals.Request) statusAnswer {
+func (h *Handler) statusOf(c *Client, r *approvals.Request) statusAnswer {
 	at := h.Now()
 	s := statusAnswer{State: r.StateAt(at), Request: r.ID, CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt),
-		ExpiresIn: max(0, int(r.ExpiresAt.Sub(at)/time.Second)), EndedAt: stamp(r.EndedAt), Reason: r.Reason}
+		ExpiresIn: max(0, int(r.ExpiresAt.Sub(at)/time.Second)), EndedAt: stamp(r.EndedAt), Reason: r.Reason,
+		Progress: progressOf(c, r)}
 	if n := len(r.Decisions); n > 0 {
 		s.DecidedAt = stamp(r.Decisions[n-1].At)
 		if s.State == approvals.Denied {
@@ -70,25 +108,25 @@ func (h *Handler) cancel(c *call) ([]byte, error) {
 		return nil, err
 	}
 	if r.StateAt(h.Now()).Final() {
-		return h.ended(r)
+		return h.ended(c, r)
 	}
 	r, err = h.withdraw(c, r.ID)
 	if errors.Is(err, approvals.ErrDecided) { // somebody was faster, perhaps with the same wish
 		if r, err = h.look(c); err == nil {
-			return h.ended(r)
+			return h.ended(c, r)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	h.pace.forget(r.ID)
-	return literal(h.statusOf(r))
+	return literal(h.statusOf(c.client, r))
 }
 
 // ended answers the wish to withdraw what has ended.
-func (h *Handler) ended(r *approvals.Request) ([]byte, error) {
+func (h *Handler) ended(c *call, r *approvals.Request) ([]byte, error) {
 	if r.StateAt(h.Now()) == approvals.Cancelled {
-		return literal(h.statusOf(r))
+		return literal(h.statusOf(c.client, r))
 	}
 	return nil, errEnded
 }

@@ -50,12 +50,68 @@ func TestStatus(t *testing.T) {
 				tt.act(t, s, handle)
 				a := s.post("/requests/status", tk(handle))
 				tt.want["request"] = string(idOf(handle))
+				tt.want["progress"] = seen(tt.want)
 				tt.want["created_at"], tt.want["expires_at"] = "2000-01-01T00:00:00Z", "2000-01-01T00:05:00Z"
 				if diff := cmp.Diff(tt.want, a.json); diff != "" || a.status != 200 {
 					t.Errorf("%d (-want +got):\n%s", a.status, diff)
 				}
 				if s.post("/requests/status", tk(handle)).status != 200 { // no poll: nothing is too early
 					t.Error("the second status call was refused")
+				}
+			})
+		})
+	}
+}
+
+// seen is the progress of a request that nobody was told of.
+func seen(status map[string]any) []any {
+	line := []any{map[string]any{"stage": "queued", "at": "2000-01-01T00:00:00Z"}}
+	if at, decided := status["decided_at"]; decided {
+		line = append(line, map[string]any{"stage": "decided", "at": at})
+	}
+	return line
+}
+
+// AO-009: an agent learns that the person was told and has the page open, and never who, how, how often or why. A client
+// that must not learn who exists does not even learn that (REQ-282).
+func TestStatusProgress(t *testing.T) {
+	tests := []struct {
+		client string
+		want   string
+	}{
+		{"travel", `[{"stage":"queued","at":"2000-01-01T00:00:00Z"},{"stage":"told","at":"2000-01-01T00:00:03Z"},` +
+			`{"stage":"opened","at":"2000-01-01T00:00:06Z"},{"stage":"decided","at":"2000-01-01T00:00:06Z"}]`},
+		{"blind", `[{"stage":"queued","at":"2000-01-01T00:00:00Z"},{"stage":"decided","at":"2000-01-01T00:00:06Z"}]`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.client, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService(t)
+				s.addBlind(t)
+				handle := s.ask(t, "client_id", tt.client)
+				record := func(channel string, status approvals.Status, code, provider string) {
+					d := approvals.Delivery{Channel: channel, Attempt: 1, Status: status, Code: code, Provider: provider,
+						Why: "next address", At: time.Now()}
+					_, err := s.Desk.Record(t.Context(), idOf(handle), d)
+					must(t, err)
+					time.Sleep(time.Second)
+				}
+				time.Sleep(time.Second)
+				record("push", approvals.StatusFailed, "CANARY-code", "")
+				record("web", approvals.StatusHeld, "", "")
+				record("sms", approvals.StatusAccepted, "", "CANARY-provider")
+				record("sms", approvals.StatusDelivered, "", "")
+				record("sms", approvals.StatusRetracted, "", "")
+				must(t, s.Desk.Opened(t.Context(), idOf(handle), "p-ann", time.Now()))
+				s.approve(t, handle)
+				a := s.post("/requests/status", tk(handle, "client_id", tt.client))
+				if !strings.Contains(a.raw, `"progress":`+tt.want) {
+					t.Errorf("%s\nwant %s", a.raw, tt.want)
+				}
+				for _, internal := range []string{"CANARY", "sms", "push", "web", "ann", "address"} {
+					if strings.Contains(a.raw, internal) {
+						t.Errorf("%s is in %s", internal, a.raw)
+					}
 				}
 			})
 		})

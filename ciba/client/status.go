@@ -18,6 +18,13 @@ type Status struct {
 	Reason    string          `json:"reason,omitempty"`
 	Note      string          `json:"note,omitempty"` // what the person wrote with a no
 	Details   json.RawMessage `json:"authorization_details,omitempty"`
+	Progress  []Progress      `json:"progress,omitempty"`
+}
+
+// Progress is one stage that a request has reached, and when first.
+type Progress struct {
+	Stage string    `json:"stage"` // queued, told, opened, decided
+	At    time.Time `json:"at"`
 }
 
 // Status asks where a request stands. Servers other than Assent do not know this call.
