@@ -49,7 +49,7 @@ const maxTurns = 20
 // Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before, and what was
 // opened is looked at anew whenever its next step is due.
 func Kinds() []string {
-	kinds := []string{approvals.KindDelivery}
+	kinds := []string{approvals.KindDelivery, approvals.KindResend}
 	for _, s := range approvals.States() {
 		if s != approvals.Redeemed {
 			kinds = append(kinds, string(s))

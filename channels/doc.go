@@ -5,6 +5,8 @@
 //   - the port to a provider ([Channel], with [Retracter] and [Reporter] for those that can do more) and what its errors
 //     mean ([ErrGone], [ErrRejected], [ErrBusy], [ErrFault], anything else: unknown);
 //   - the door for what providers report later ([Dispatcher.Receipt]);
+//   - the answer to why nothing happens ([Dispatcher.Outlook]), and one more message when an operator asks for it
+//     ([Dispatcher.Resend]);
 //   - the ladder as data ([Ladder], [Policy]) and the planner ([Plan]): a pure function from what is known to the one next
 //     step and its reason, which goes into the request's timeline;
 //   - the [Dispatcher], which takes steps, one claim at a time, and what stands in front of each provider ([Limits]): calls

@@ -95,7 +95,8 @@ func (e *request) expires() time.Time         { return e.r.ExpiresAt.Add(keepShe
 
 func (e *request) task(ctx context.Context, p *approvals.Person, now time.Time) (Task, error) {
 	t := Task{From: e.r.CreatedAt, Close: e.r.DecideBy, End: e.r.ExpiresAt,
-		Ended: e.r.StateAt(now) != approvals.Pending, Opened: !e.r.OpenedAt.IsZero(), Reports: e.r.Deliveries}
+		Ended: e.r.StateAt(now) != approvals.Pending, Opened: !e.r.OpenedAt.IsZero(), Resend: e.r.ResendAt,
+		Reports: e.r.Deliveries}
 	if p == nil || t.Ended {
 		return t, nil
 	}

@@ -74,6 +74,7 @@ type Task struct {
 	Ended  bool      // decided, withdrawn, failed or expired
 	Opened bool      // the person has opened the page: no further channel is needed
 	Once   bool      // one message and nothing after it: a one-time code
+	Resend time.Time // an operator wants one more message since then
 
 	Ladder  []Rung // in the person's order, without what is gone; empty and never tried: the inbox only
 	Tries   []Try  // in the order of their claims
@@ -128,6 +129,9 @@ func Plan(t Task, now time.Time) Next {
 	}
 	if !now.Before(t.Close) {
 		return t.rest("too late to send")
+	}
+	if t.wanted() {
+		return t.gated(t.resend(), now)
 	}
 	if told, found := t.told(); found {
 		return t.follow(told, now)
