@@ -102,6 +102,8 @@ func (a *admin) handler() http.Handler {
 		"POST /keys/rotate":               a.rotateKeys,
 		"GET /queue":                      a.listQueue,
 		"GET /queue/{request}":            a.showQueue,
+		"POST /queue/{request}/resend":    a.resend,
+		"POST /queue/{request}/cancel":    a.cancelRequest,
 		"GET /pings":                      a.listPings,
 		"POST /pings/{id}/replay":         a.replayPing,
 		"POST /doctor/send":               a.sendTest,
@@ -147,7 +149,8 @@ func adminStatus(err error) int {
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict), errors.Is(err, approvals.ErrNotEligible):
+	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict), errors.Is(err, approvals.ErrNotEligible),
+		errors.Is(err, approvals.ErrDecided), errors.Is(err, approvals.ErrTooLate):
 		return http.StatusConflict
 	case errors.Is(err, approvals.ErrInvalid):
 		return http.StatusBadRequest

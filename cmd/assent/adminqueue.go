@@ -41,7 +41,11 @@ type (
 		queueRow
 		Asks     string        `json:"asks,omitempty"` // as the person read it
 		Digest   string        `json:"digest,omitempty"`
+		Remark   string        `json:"remark,omitempty"` // of the operator who withdrew it
 		Timeline []timelineRow `json:"timeline"`
+	}
+	withdrawal struct {
+		Reason string `json:"reason"` // for other operators
 	}
 	timelineRow struct {
 		approvals.Entry
@@ -166,7 +170,7 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 	if err != nil {
 		return queueStory{}, err
 	}
-	story := queueStory{queueRow: row, Timeline: []timelineRow{}}
+	story := queueStory{queueRow: row, Remark: r.Remark, Timeline: []timelineRow{}}
 	if len(r.Disclosures) > 0 {
 		shown := r.Disclosures[0]
 		story.Digest = shown.Digest()
@@ -180,6 +184,33 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 		story.Timeline = append(story.Timeline, timelineRow{e, say(e, s.explain)})
 	}
 	return story, nil
+}
+
+// resend tells the person once more, within the dispatcher's rules.
+func (a *admin) resend(r *http.Request) (any, error) {
+	found, err := a.s.find(r.Context(), r.PathValue("request"))
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.s.dispatcher.Resend(r.Context(), found.ID, operator)
+	if err != nil {
+		return nil, err
+	}
+	return standingOf(found, o, a.s.explain, a.s.clock.Now()), nil
+}
+
+// cancelRequest withdraws a request. Operators can do no more to a decision than that.
+func (a *admin) cancelRequest(r *http.Request) (any, error) {
+	var body withdrawal
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	found, err := a.s.find(r.Context(), r.PathValue("request"))
+	if err != nil {
+		return nil, err
+	}
+	_, err = a.s.desk.Withdraw(r.Context(), found.ID, operator, body.Reason)
+	return nil, err
 }
 
 // refShape is what [approvals.ID.Ref] makes.

@@ -218,11 +218,16 @@ func (c *agentEnableCmd) Run(ctx context.Context, s streams) error {
 
 // tell sends a command whose success is one word.
 func (c adminFlags) tell(ctx context.Context, s streams, path, word string) error {
+	return c.send(ctx, s, path, nil, word)
+}
+
+// send is tell with a body.
+func (c adminFlags) send(ctx context.Context, s streams, path string, body any, word string) error {
 	api, err := newAdminClient(c.Data)
 	if err != nil {
 		return err
 	}
-	if err := api.call(ctx, "POST", path, nil, nil); err != nil {
+	if err := api.call(ctx, "POST", path, body, nil); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -13,8 +13,10 @@ import (
 )
 
 type queueCmd struct {
-	List queueListCmd `cmd:"" help:"List requests, newest first, and what each waits for."`
-	Show queueShowCmd `cmd:"" help:"Show one request: its timeline, what happens next, and why nothing does."`
+	List   queueListCmd   `cmd:"" help:"List requests, newest first, and what each waits for."`
+	Show   queueShowCmd   `cmd:"" help:"Show one request: its timeline, what happens next, and why nothing does."`
+	Resend queueResendCmd `cmd:"" help:"Tell the person once more; quiet hours and limits hold all the same."`
+	Cancel queueCancelCmd `cmd:"" help:"Withdraw a request that the agent has not collected."`
 }
 
 type queueListCmd struct {
@@ -91,6 +93,39 @@ func (c *queueShowCmd) Run(ctx context.Context, s streams) error {
 	return r.print(s.out)
 }
 
+type queueResendCmd struct {
+	adminFlags
+	Request string `arg:"" help:"Which request, as for show."`
+}
+
+// Run has the person told once more, and prints what will happen.
+func (c *queueResendCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var now standing
+	if err := api.call(ctx, "POST", "/queue/"+url.PathEscape(c.Request)+"/resend", nil, &now); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(now)
+	}
+	_, err = fmt.Fprintln(s.out, "noted:", now.Words)
+	return err
+}
+
+type queueCancelCmd struct {
+	adminFlags
+	Request string `arg:"" help:"Which request, as for show."`
+	Reason  string `placeholder:"TEXT" help:"Why, for other operators; person and agent do not see it."`
+}
+
+// Run withdraws one request.
+func (c *queueCancelCmd) Run(ctx context.Context, s streams) error {
+	return c.send(ctx, s, "/queue/"+url.PathEscape(c.Request)+"/cancel", withdrawal{c.Reason}, "withdrawn")
+}
+
 // print shows what a request is about, where it stands, and its timeline.
 func (r queueStory) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
@@ -107,6 +142,7 @@ func (r queueStory) print(out io.Writer) error {
 		{"digest", r.Digest},
 		{"now", r.Now.Words},
 		{"stuck", yes(r.Now.Stuck)},
+		{"remark", r.Remark},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(w, "%s\t%s\n", line[0]+":", line[1])

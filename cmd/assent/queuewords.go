@@ -169,6 +169,7 @@ var plain = map[approvals.Stage]string{
 	approvals.StageQueued:   "asked",
 	approvals.StageSignedIn: "signed in",
 	approvals.StageOpened:   "opened the page",
+	approvals.StageResend:   "asked for one more message",
 	approvals.StageApproved: "approved",
 	approvals.StageDenied:   "denied",
 	approvals.StageRedeemed: "collected the tokens",

@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
 			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
-			"exits": exits, "pick": pick,
+			"exits": exits, "pick": pick, "await": await,
 		},
 	})
 }
@@ -377,6 +377,20 @@ func pick(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s has no %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], found[1])
+}
+
+// await PATTERN COMMAND ARG … runs a program until its output has the pattern.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	for end := time.Now().Add(startTime); ; <-time.After(20 * time.Millisecond) { // as an operator looks again
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s never said %s", args[1], args[0])
+		}
+	}
 }
 
 // advance DURATION puts the service's clock forward.
