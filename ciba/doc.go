@@ -41,7 +41,7 @@
 //	what is to be told, and when again             errand.go
 //	one call and what came of it                   pingcall.go     CIBA 10.2; RFC 9110 10.2.3
 //	overdue pings, pings given up                  pingsweep.go
-//	codes of pings in plain words                  pingwords.go
+//	what comes next for a ping, and its codes      pingoutlook.go, pingwords.go
 //	keeping clients apart                          lane.go
 //	answers that got lost and are asked for again  idempotency.go
 //	ID token, access token                         issuer.go       OpenID Connect Core 2; RFC 9068
