@@ -149,7 +149,12 @@ func (s *service) row(ctx context.Context, r *approvals.Request) (queueRow, erro
 		}
 	}
 	row.Now = standingOf(r, o, s.explain, now)
-	return row, nil
+	if row.State != approvals.Approved || !row.Now.Stuck {
+		return row, nil
+	}
+	ping, err := s.notifier.Outlook(ctx, r.ID)
+	row.Now = row.Now.then(ping)
+	return row, err
 }
 
 func (a *admin) showQueue(r *http.Request) (any, error) {

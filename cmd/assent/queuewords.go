@@ -92,6 +92,19 @@ func uncollected(r *approvals.Request, explain explainer) standing {
 	return s
 }
 
+// then adds what comes next for a ping that has failed.
+func (s standing) then(ping ciba.PingOutlook) standing {
+	switch {
+	case ping.GivenUp:
+		s.Words += "; given up until somebody replays it"
+	case ping.Next.IsZero():
+		s.Words += "; it is not sent again"
+	default:
+		s.Words, s.At, s.Channel = s.Words+"; again at "+second(ping.Next), ping.Next, approvals.ChannelPing
+	}
+	return s
+}
+
 // waiting is about what is pending.
 func waiting(r *approvals.Request, o channels.Outlook, now time.Time) standing {
 	next := o.Next

@@ -6,6 +6,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/ciba"
 )
 
 // TestStanding: whatever a request waits for is said in plain words, and what nobody can do anything about by waiting is
@@ -85,6 +86,25 @@ func TestStanding(t *testing.T) {
 		}
 		if got := standingOf(r, tt.o, (&service{}).explain, noon); got.Words != tt.want || got.Stuck != tt.stuck {
 			t.Errorf("%s: %q, stuck %t; want %q, %t", tt.name, got.Words, got.Stuck, tt.want, tt.stuck)
+		}
+	}
+}
+
+// TestStandingOfPings: an agent that was not told hears again by itself, or after a replay, or never.
+func TestStandingOfPings(t *testing.T) {
+	next := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	tests := []struct {
+		ping ciba.PingOutlook
+		want string
+		at   time.Time
+	}{
+		{ciba.PingOutlook{Next: next}, "not told; again at 2026-11-22T12:00:00Z", next},
+		{ciba.PingOutlook{GivenUp: true}, "not told; given up until somebody replays it", time.Time{}},
+		{ciba.PingOutlook{}, "not told; it is not sent again", time.Time{}},
+	}
+	for _, tt := range tests {
+		if got := (standing{Words: "not told"}).then(tt.ping); got.Words != tt.want || !got.At.Equal(tt.at) {
+			t.Errorf("%+v: %+v, want %q at %s", tt.ping, got, tt.want, tt.at)
 		}
 	}
 }
