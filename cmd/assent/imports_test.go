@@ -24,6 +24,10 @@ var may = map[string][]string{
 
 	"assent/channels":             {"assent/approvals", "assent/approvals/keys"},
 	"assent/channels/channeltest": {"assent/approvals", "assent/approvals/keys", "assent/channels"},
+	"assent/channels/push": {"assent/approvals", "assent/approvals/keys", "assent/channels",
+		"firebase.google.com/go/v4/messaging", "firebase.google.com/go/v4/errorutils", "google.golang.org/api/option",
+		"golang.org/x/oauth2", "golang.org/x/oauth2/jwt"},
+	"assent/channels/push/fcmsim": {},
 	"assent/channels/sms": {"assent/approvals", "assent/approvals/keys", "assent/channels",
 		"github.com/twilio/twilio-go/client", "github.com/twilio/twilio-go/rest/api/v2010", "golang.org/x/text/encoding/korean"},
 	"assent/channels/sms/twiliosim": {},
