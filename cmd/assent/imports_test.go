@@ -39,7 +39,8 @@ var may = map[string][]string{
 		"github.com/go-jose/go-jose/v4/...", "github.com/nyaruka/phonenumbers"},
 	"assent/ciba/client":  {},
 	"assent/ciba/rowtest": {},
-	"assent/webapp":       {"assent/approvals", "assent/approvals/keys", "github.com/go-chi/chi/v5/...", "golang.org/x/text/..."},
+	"assent/webapp": {"assent/approvals", "assent/approvals/keys", "github.com/go-chi/chi/v5/...", "golang.org/x/text/...",
+		"rsc.io/qr"},
 
 	"assent/cmd/assent": {"..."},
 }
