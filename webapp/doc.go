@@ -8,6 +8,8 @@
 //	GET       /, /inbox                       what waits, what ended                   inbox.go
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go
 //	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
+//	GET, POST /devices, POST /devices/{id}/remove  where a person is told               enrol.go, qr.go
+//	GET, POST /me/devices, DELETE /me/devices/{id}, POST /me/devices/{id}/confirm  JSON for apps  devices.go, api.go
 //	GET       /live                           server-sent fragments                    live.go
 //	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go
 //	GET       /sw.js, /manifest.webmanifest   notifications while no page is open      worker/sw.js, push.go
@@ -18,6 +20,6 @@
 // refresh and a short delay against tapping through a notification. No is never harder than yes: denying takes no
 // stronger sign-in, no code and no script.
 //
-// The package owns the record kinds "session", "browser", "signin", "invitation", "invited" and "codes". It refuses to
-// know stores, channels and CIBA: a one-time code leaves as a due step, and the desk makes every decision.
+// The package owns the record kinds "session", "browser", "signin", "invitation", "invited", "codes" and "enrolment".
+// It refuses to know stores, channels and CIBA: a one-time code leaves as a due step, and the desk makes every decision.
 package webapp

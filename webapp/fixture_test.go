@@ -41,6 +41,7 @@ type world struct {
 	pages   *Handler
 	server  *httptest.Server
 	logged  *bytes.Buffer
+	drawer  *drawer
 	canSend bool
 	pushes  *pushes
 	quiet   bool        // no server: for tests in a bubble of fake time
@@ -118,7 +119,9 @@ func (w *world) open(dev bool) {
 	if w.pushes == nil {
 		w.pushes = &pushes{}
 	}
-	w.pages, err = New(Config{Push: w.pushes, Desk: w.desk, Directory: w.people, Records: db, Root: w.root, Hub: w.hub,
+	w.drawer = &drawer{records: db, now: w.clock, kept: map[string]kept{}}
+	w.pages, err = New(Config{Push: w.pushes, Devices: w.drawer, Desk: w.desk, Directory: w.people, Records: db,
+		Root: w.root, Hub: w.hub,
 		PagesURL: at, Now: w.clock, Log: log, Dev: dev,
 		CanSend: func(*approvals.Person) bool { return w.canSend }})
 	check(t, err)

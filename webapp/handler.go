@@ -17,7 +17,7 @@ import (
 	"assent/approvals/keys"
 )
 
-// Config is what the pages work with. All members but Dev and Push are required.
+// Config is what the pages work with. All members but Dev, Push and Devices are required.
 type Config struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -34,6 +34,9 @@ type Config struct {
 
 	// Push offers notifications in browsers; nil: there are none.
 	Push Push
+
+	// Devices keeps devices whose app is told; nil: there are no pages for them.
+	Devices Devices
 }
 
 // Handler serves the pages. Its zero value is not usable; see [New].
@@ -123,6 +126,9 @@ func (h *Handler) routes() http.Handler {
 	post(idPath+"/deny", h.deny)
 	post(idPath+"/withdraw", h.withdraw)
 	post(idPath+"/opened", h.opened)
+	if h.Devices != nil {
+		h.deviceRoutes(r, get, post)
+	}
 	r.Get("/live", h.live)
 	if h.Push != nil {
 		post("/push/subscribe", h.subscribe)
@@ -138,7 +144,7 @@ func (h *Handler) routes() http.Handler {
 	r.Get("/robots.txt", robots)
 	r.NotFound(h.page(func(*visit) (answer, error) { return answer{}, errNoPage }))
 	r.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
-		for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete} {
 			if r.Match(chi.NewRouteContext(), m, req.URL.Path) {
 				w.Header().Add("Allow", m)
 			}

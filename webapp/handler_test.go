@@ -37,7 +37,7 @@ func TestRobotsChangeNothing(t *testing.T) {
 	check(t, err)
 	before := w.everything()
 	paths := []string{"/r/" + w.handle(r), inv.URL, inv.URL + "/code", "/requests/" + string(r.ID), "/", "/inbox", "/signin",
-		"/signin/code", "/live?request=" + string(r.ID), "/r/" + w.handle(r) + "?lang=ko"}
+		"/signin/code", "/devices", "/me/devices", "/live?request=" + string(r.ID), "/r/" + w.handle(r) + "?lang=ko"}
 	agents := []string{"facebookexternalhit/1.1", "WhatsApp/2.24", "TelegramBot (like TwitterBot)",
 		"Slackbot-LinkExpanding 1.0", "kakaotalk-scrap/1.0", "Googlebot/2.1"}
 	b := w.browser()
@@ -75,7 +75,7 @@ func (w *world) everything() []string {
 		out = append(out, string(r.ID)+string(rune('0'+r.Rev))+string(r.State))
 	}
 	for _, kind := range []string{kindSession, kindBrowser, kindSignin, kindInvitation, kindInvited, kindCodes,
-		"due.code", "link"} {
+		kindEnrolment, "due.code", "link"} {
 		recs, err := w.store.Scan(w.t.Context(), kind, "", 100)
 		check(w.t, err)
 		for _, rec := range recs {

@@ -23,6 +23,7 @@ type inboxView struct {
 	Ended   []item
 	Live    live
 	Offer   *pushView
+	Devices bool // there is a page of devices
 }
 
 // item is one line of the inbox.
@@ -71,7 +72,7 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	slices.SortStableFunc(waiting, func(a, b *approvals.Request) int { return a.DecideBy.Compare(b.DecideBy) })
 	slices.SortStableFunc(ended, func(a, b *approvals.Request) int { return strings.Compare(string(b.ID), string(a.ID)) })
 
-	view := &inboxView{Total: len(waiting), Offer: h.offer(v, ended...)}
+	view := &inboxView{Total: len(waiting), Offer: h.offer(v, ended...), Devices: h.Devices != nil}
 	if more := len(waiting) - maxWaiting; more > 0 {
 		view.More, waiting = fmt.Sprint(more), waiting[:maxWaiting]
 		if full {

@@ -17,7 +17,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
-var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "problem"}
+var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "devices", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
 type pages struct {

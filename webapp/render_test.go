@@ -117,6 +117,12 @@ func (w *world) screens() []*page {
 				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3})
 			}
 		}
+		qr, err := qrOf("https://ap.example.com/devices#7Kq2mX9wTzB4." + newSecret())
+		check(t, err)
+		for name, view := range map[string]*devicesView{"none": {}, "code": {QR: qr, Link: "https://ap.example.com/devices#x",
+			Ends: "14:36 CET"}, "some": {Token: "t", Devices: []deviceRow{{"a", "Ann's <phone>", "14:26 CET"}, {"b", "B", "2 Mar"}}}} {
+			render(v("ann", approvals.LevelSession), "devices, "+name, "devices", view)
+		}
 		render(v("", 0), "landing", "landing", landingView{"/r/x", "K7-42", "14:32 CET"})
 		for _, p := range problems {
 			for _, who := range []approvals.PersonID{"", "ann"} {

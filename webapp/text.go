@@ -163,6 +163,22 @@ var texts = map[string]phrase{
 	"push.home2": {"Choose Add to Home Screen.", "홈 화면에 추가를 선택해 주세요."},
 	"push.home3": {"Open it from there and turn notifications on.", "홈 화면에서 열고 알림을 켜 주세요."},
 
+	// Devices.
+	"devices.title": {"Phones and tablets", "휴대폰과 태블릿"},
+	"devices.none":  {"No device is told yet.", "알림을 받는 기기가 아직 없어요."},
+	"devices.add":   {"Add a device", "기기 추가하기"},
+	"devices.scan":  {"Scan this with the app on your device.", "기기의 앱으로 이 코드를 스캔해 주세요."},
+	"devices.qr":    {"QR code that adds a device", "기기를 추가하는 QR 코드"},
+	"devices.ends":  {"Good once, until %s. Show it to nobody.", "%s까지 한 번만 쓸 수 있어요. 아무에게도 보여 주지 마세요."},
+	"devices.link":  {"Show it as text", "글자로 보기"},
+	"devices.added": {"since %s", "%s부터"},
+	"devices.hint": {"A device tells you that something waits, and shows no details before you sign in.",
+		"기기는 요청이 왔다는 것만 알려요. 내용은 로그인해야 보여요."},
+	"devices.remove":    {"Remove", "지우기"},
+	"devices.removeOne": {"Remove %s", "%s 지우기"},
+	"devices.android":   {"Android device", "안드로이드 기기"},
+	"devices.ios":       {"iPhone or iPad", "아이폰 또는 아이패드"},
+
 	// What can go wrong.
 	"notSent.title":  {"We could not send the test", "테스트 알림을 보내지 못했어요"},
 	"notSent.body":   {"Try again in a few minutes.", "몇 분 뒤에 다시 시도해 주세요."},
