@@ -77,7 +77,8 @@ type Config struct {
 	NATSCert  string `name:"nats-cert" env:"ASSENT_NATS_CERT" toml:"nats-cert" placeholder:"FILE" help:"Client certificate for it, PEM."`
 	NATSKey   string `name:"nats-key" env:"ASSENT_NATS_KEY" toml:"nats-key" placeholder:"FILE" help:"Its private key, PEM."`
 
-	smsConfig `embed:""`
+	smsConfig  `embed:""`
+	pushConfig `embed:""`
 
 	webPushConfig `embed:""`
 
@@ -221,10 +222,7 @@ func (c *Config) check() error {
 	if c.DefaultLife < 10 || c.MaxLife < c.DefaultLife || c.MaxLife > Seconds(approvals.DefaultTerms().MaxLife/time.Second) {
 		return errors.New("--default-expiry must be at least 10 and at most --max-expiry, and that at most 604800 (seven days)")
 	}
-	if err := c.checkWebPush(); err != nil {
-		return err
-	}
-	if err := c.checkSMS(); err != nil {
+	if err := errors.Join(c.checkSMS(), c.checkPush(), c.checkWebPush()); err != nil {
 		return err
 	}
 	if c.HistoryDays < 1 || c.HistoryDays > maxHistoryDays {

@@ -27,6 +27,8 @@ type devMode struct {
 	clock *clock
 	sweep func(context.Context) error
 
+	pushes *fcmSimulator // nil: no simulated push messages
+
 	resource http.Handler // takes the tokens
 }
 
@@ -46,6 +48,10 @@ func (d *devMode) handler() http.Handler {
 		mux.HandleFunc("POST "+pushPath+"/subscriptions", d.push.subscribe)
 		mux.HandleFunc("GET "+pushPath+"/messages", d.push.messages)
 		mux.Handle("POST "+pushPath+"/push/{browser}", d.push.sim)
+	}
+	if d.pushes != nil {
+		mux.HandleFunc("GET /dev/fcm", d.pushes.serve)
+		mux.Handle("/dev/fcm/control/", http.StripPrefix("/dev/fcm", d.pushes))
 	}
 	mux.HandleFunc("POST /dev/approve", d.decide(true))
 	mux.HandleFunc("POST /dev/deny", d.decide(false))

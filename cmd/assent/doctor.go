@@ -12,7 +12,7 @@ import (
 
 type doctorCmd struct {
 	adminFlags
-	Send   string `placeholder:"CHANNEL:ADDRESS" help:"Send a test message through the running service, such as sms:+4930123456, and say what is wrong."`
+	Send   string `placeholder:"CHANNEL:ADDRESS" help:"Send a test message through the running service, such as sms:+4930123456 or push:SUB, and say what is wrong."`
 	Locale string `default:"en" enum:"en,ko" help:"Language of the test message: en or ko."`
 }
 
@@ -104,12 +104,17 @@ func (s *service) examine(ctx context.Context) []finding {
 	if s.texts != nil {
 		texts.Note = "on; doctor --send sms:NUMBER tries them"
 	}
+	pushes := finding{Check: "push to apps", Note: "off: no service account is configured"}
+	if s.pushes != nil {
+		pushes.Note = "on; doctor --send push:SUB tries them on a person's latest device"
+	}
 	return []finding{
 		find("service", nil),
 		find("store", s.store.Check(ctx)),
 		find("bus", s.bus.Healthy()),
 		find("signing keys", s.checkKeys()),
 		texts,
+		pushes,
 		s.checkBrowsers(ctx),
 	}
 }

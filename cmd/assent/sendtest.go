@@ -14,6 +14,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/channels/push"
 	"assent/channels/sms"
 )
 
@@ -57,10 +58,14 @@ func (s *service) sendTest(ctx context.Context, t testMessage) ([]finding, error
 		return nil, &approvals.FieldError{Field: "channel", Rule: "must be one that is configured here: " +
 			strings.Join(slices.Sorted(maps.Keys(s.channels)), ", ")}
 	}
+	to, err := s.testAddress(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	limited, cancel := context.WithTimeout(ctx, channels.SendTimeout)
 	defer cancel()
 	m := channels.TestMessage("test-"+strings.ToLower(rand.Text()), t.Locale, s.clock.Now().Add(testLife))
-	d, err := channel.Send(limited, approvals.Address{Channel: t.Channel, Value: t.To}, m)
+	d, err := channel.Send(limited, to, m)
 	if err != nil {
 		return []finding{{Check: t.Channel + " accepted", Problem: explain(t.Channel, d.Code, err)}}, nil
 	}
@@ -71,11 +76,14 @@ func (s *service) sendTest(ctx context.Context, t testMessage) ([]finding, error
 	return findings, nil
 }
 
+// explains are the channels that have words for their codes.
+var explains = map[string]func(code string) string{sms.Name: sms.Explain, push.Name: push.Explain}
+
 // explain says what a refusal means for whoever runs the service.
 func explain(channel, code string, err error) string {
 	words := err.Error()
-	if channel == sms.Name {
-		words = code + ": " + cmp.Or(sms.Explain(code), "a code that is not known here; the provider's error pages explain it")
+	if say := explains[channel]; say != nil {
+		words = code + ": " + cmp.Or(say(code), "a code that is not known here; the provider's error pages explain it")
 	}
 	var todo string
 	switch {

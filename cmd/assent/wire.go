@@ -19,6 +19,7 @@ import (
 	"assent/approvals/keys"
 	"assent/approvals/stream"
 	"assent/channels"
+	"assent/channels/push"
 	"assent/channels/sms"
 	"assent/channels/web"
 	"assent/ciba"
@@ -54,6 +55,8 @@ type service struct {
 	browsers   *web.Channel            // nil: no notifications in browsers
 	callbacks  map[string]http.Handler // of providers, by the URL at which they reach us
 	twilio     *simulator              // nil: the real one, or none
+	pushes     *push.Channel           // nil: no push messages to apps
+	fcm        *fcmSimulator           // nil: the real one, or none
 	dev        *devMode                // nil outside dev mode
 	metrics    *metrics
 }
@@ -156,11 +159,11 @@ func (s *service) openDesk(ctx context.Context) error {
 	if err := s.openSMS(); err != nil {
 		return err
 	}
-	if err := s.openWebPush(ctx); err != nil {
+	if err := errors.Join(s.openPush(ctx), s.openWebPush(ctx)); err != nil {
 		return err
 	}
 	if s.dev != nil {
-		s.dev.texts = s.twilio
+		s.dev.texts, s.dev.pushes = s.twilio, s.fcm
 	}
 	s.dispatcher = &channels.Dispatcher{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Bus: s.bus,
 		PagesURL: s.cfg.PagesURL, Channels: s.channels, Addresses: s.addresses, Policy: s.cfg.policy(),
@@ -212,7 +215,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
-		CanSend: s.canCode, Push: s.push()})
+		CanSend: s.canCode, Push: s.push(), Devices: s.devices()})
 	if err != nil {
 		return err
 	}
@@ -303,6 +306,9 @@ func (s *service) close() error {
 	}
 	if s.twilio != nil {
 		errs = append(errs, s.twilio.close())
+	}
+	if s.fcm != nil {
+		errs = append(errs, s.fcm.close())
 	}
 	if s.replay != nil {
 		errs = append(errs, s.replay.Close())
