@@ -80,7 +80,7 @@ func (a *accounts) token(w http.ResponseWriter, r *http.Request) {
 	a.asked++
 	switch {
 	case a.refuses != 0:
-		writeJSON(w, a.refuses, map[string]string{"error": "refused"})
+		writeJSON(w, a.refuses, map[string]string{"error": "simulated: refused"})
 		return
 	case !right:
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})

@@ -244,9 +244,9 @@ func fail(w http.ResponseWriter, b Behaviour) {
 	}
 	if b.Field != "" {
 		details = append(details, map[string]any{"@type": "type.googleapis.com/google.rpc.BadRequest",
-			"fieldViolations": []any{map[string]string{"field": b.Field, "description": "refused: " + b.Field}}})
+			"fieldViolations": []any{map[string]string{"field": b.Field, "description": "simulated: " + b.Field}}})
 	}
-	writeJSON(w, b.Status, map[string]any{"error": map[string]any{"code": b.Status, "message": "refused: " + b.Code,
+	writeJSON(w, b.Status, map[string]any{"error": map[string]any{"code": b.Status, "message": "simulated: " + b.Code,
 		"status": statuses[b.Status], "details": details}})
 }
 
