@@ -38,6 +38,7 @@ const (
 	codeToken     = "INVALID_TOKEN" // INVALID_ARGUMENT, about the token
 	codeForgotten = "forgotten"
 	codeRecords   = "not_read"
+	codeCode      = "code"
 	codeLate      = "too_late"
 	codeUnfit     = "unfit"
 	codeNoToken   = "no_access_token"
@@ -51,6 +52,7 @@ var ownWords = map[string]string{
 	codeToken:     "the address is not a registration token of the provider's",
 	codeForgotten: "the device is not registered here, or no longer",
 	codeRecords:   "the store did not say where the device is",
+	codeCode:      "one-time codes do not go to apps",
 	codeLate:      "the time to decide is over",
 	codeUnfit:     "the message cannot be written in the provider's form",
 	codeNoToken:   "the provider's token endpoint gave no access token; it may be out of reach from here",

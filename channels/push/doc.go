@@ -13,6 +13,7 @@
 // address is only a name for it.
 //
 // It refuses: details of a request in a message, because lock screens and providers read along; trying again by itself;
-// a device that has not shown that a test came through; and telling a token, a text or the provider's words to logs and
+// a device that has not shown that a test came through; one-time codes, because a signed-in browser can add a device,
+// and whoever took one over for a while would get codes for ever; and telling a token, a text or the provider's words to logs and
 // errors.
 package push

@@ -110,6 +110,17 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestNoCodes: a device is added from a session, so it must not be able to start the next one.
+func TestNoCodes(t *testing.T) {
+	h := newHouse(t)
+	to := h.enrolled(t, "ann", canary+"phone")
+	m, before := h.message(1), h.fcm.Calls()
+	m.Kind, m.Code = channels.KindCode, "123456"
+	if d, err := h.Send(t.Context(), to, m); classOf(err) != channels.ErrRejected || d.Code != "code" || h.fcm.Calls() != before {
+		t.Errorf("Send: %v, code %q, %d calls", err, d.Code, h.fcm.Calls()-before)
+	}
+}
+
 // TestLanguages: the test that a device gets is in its person's language.
 func TestLanguages(t *testing.T) {
 	h := newHouse(t)

@@ -115,6 +115,10 @@ func (c *Channel) Send(ctx context.Context, to approvals.Address, m channels.Mes
 	if err := ctx.Err(); err != nil {
 		return approvals.Delivery{}, fmt.Errorf("send by push: %w", err)
 	}
+	if m.Kind == channels.KindCode {
+		no := refuse(codeCode, channels.ErrRejected)
+		return approvals.Delivery{Code: no.code}, no
+	}
 	d, err := c.at(ctx, to)
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"assent/approvals"
+	"assent/channels/push"
 	"assent/channels/web"
 	"assent/channels/web/pushsim"
 	"assent/webapp"
@@ -89,10 +90,12 @@ func (s *service) push() webapp.Push {
 	return s.browsers
 }
 
-// canCode reports whether a one-time code reaches the person. Browsers take none: one may be where the code is asked
-// for.
+// canCode reports whether a one-time code reaches the person. Browsers and apps take none: both are added from a session
+// that is signed in, and a browser may be the one where the code is asked for.
 func (s *service) canCode(p *approvals.Person) bool {
-	return slices.ContainsFunc(s.addresses(p), func(a approvals.Address) bool { return a.Channel != web.Name })
+	return slices.ContainsFunc(s.addresses(p), func(a approvals.Address) bool {
+		return a.Channel != web.Name && a.Channel != push.Name
+	})
 }
 
 // checkBrowsers says how it is with notifications in browsers.
