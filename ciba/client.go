@@ -181,6 +181,7 @@ type Metadata struct {
 	EnforceACR        bool            `json:"acr_enforce"`                // ours
 	DPoPBound         bool            `json:"dpop_bound_access_tokens"`
 	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
+	SubjectType       string          `json:"subject_type"`
 	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
 	Serves            []string        `json:"serves_audiences"` // ours
 	certificateSubject
@@ -224,6 +225,7 @@ func (m Metadata) validate(types approvals.Types) error {
 			"must be private_key_jwt, tls_client_auth, self_signed_tls_client_auth, client_secret_basic or client_secret_post"},
 		{m.HintPrivacy == "" || m.HintPrivacy == privacyBlind, "hint_privacy", "must be blind or absent"},
 		{!m.UserCode || m.HintPrivacy == "", "backchannel_user_code_parameter", "must be false with hint_privacy blind"},
+		{m.SubjectType == "" || m.SubjectType == "public", "subject_type", "must be public or absent"}, // REQ-040
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
 		{m.BindingCode == "compare", "binding_code", "must be compare"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},

@@ -181,7 +181,7 @@ func TestDisabledBetween(t *testing.T) {
 }
 
 func TestMetadataRules(t *testing.T) {
-	row(t, "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-030", "REQ-038", "REQ-013", "REQ-224", "REQ-271")
+	row(t, "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-030", "REQ-040", "REQ-013", "REQ-224", "REQ-271")
 	types := approvals.BuiltinTypes()
 	tests := map[string]string{
 		`{"token_endpoint_auth_method":"none"}`:                                                       "token_endpoint_auth_method",
@@ -206,6 +206,7 @@ func TestMetadataRules(t *testing.T) {
 		`{"backchannel_authentication_request_signing_alg":"HS256"}`:                                  "backchannel_authentication_request_signing_alg",
 		`{"backchannel_authentication_request_signing_alg":"RS256"}`:                                  "backchannel_authentication_request_signing_alg",
 		`{"id_token_signed_response_alg":"RS256"}`:                                                    "id_token_signed_response_alg",
+		`{"subject_type":"pairwise"}`:                                                                 "subject_type", // REQ-040
 		`{"poll_hold_seconds":26}`:                                                                    "poll_hold_seconds",
 		`{"poll_hold_seconds":-1}`:                                                                    "poll_hold_seconds",
 		`{"authorization_details_types":["tool_call","nope"]}`:                                        "authorization_details_types[1]",

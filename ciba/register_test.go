@@ -110,6 +110,7 @@ func basicOf(id, secret string) string {
 
 // Off is off: neither served nor advertised, and no tokens are made for it.
 func TestRegistrationIsOffByDefault(t *testing.T) {
+	row(t, "REQ-034")
 	t.Parallel()
 	s := newService(t)
 	r := httptest.NewRequest("POST", "/register", strings.NewReader("{}"))
@@ -130,9 +131,10 @@ func TestRegistrationIsOffByDefault(t *testing.T) {
 	}
 }
 
-// REQ-020 to 034 and 038: what is refused, and in which words.
+// REQ-020 to 034, 038 and 040: what is refused, and in which words.
 func TestRegistrationRefuses(t *testing.T) {
-	row(t, "REQ-020", "REQ-021", "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-029", "REQ-030", "REQ-032", "REQ-033", "REQ-038")
+	row(t, "REQ-020", "REQ-021", "REQ-022", "REQ-025", "REQ-026", "REQ-027", "REQ-028", "REQ-029", "REQ-030", "REQ-032",
+		"REQ-033", "REQ-038", "REQ-040")
 	t.Parallel()
 	s := newService(t, selfService)
 	token := s.initialToken(t, 1000, travelBounds)
@@ -174,7 +176,7 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"tokens bound to certificates there", `"tls_client_certificate_bound_access_tokens":true`, wrong},
 		{"a subject without its method", `"tls_client_auth_san_dns":"agent.example"`, wrong},
 		{"binding that is a string", `"dpop_bound_access_tokens":"true"`, wrong},
-		{"pairwise", `"subject_type":"pairwise"`, wrong},
+		{"REQ-040 pairwise", `"subject_type":"pairwise"`, wrong},
 		{"RS256 for ID tokens", `"id_token_signed_response_alg":"RS256"`, wrong},
 		{"RS256 for assertions", `"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"RS256",` + set, wrong},
 		{"compat", `"assertion_audience":"compat"`, wrong},
