@@ -42,6 +42,10 @@ func (p Profile) narrow(c *Client) {
 	c.DPoPBound = !c.CertificateBound
 }
 
+// rotates reports whether a refresh token is replaced with each use. Under FAPI 2.0 section 5.3.2.1 it is not: only the
+// holder of a key can use it, and a client that loses an answer must not lose the approval (REQ-247).
+func (p Profile) rotates() bool { return p != ProfileFAPI }
+
 // admits refuses metadata that contradicts the profile, whoever registers it.
 func (p Profile) admits(m Metadata) error {
 	if p != ProfileFAPI {

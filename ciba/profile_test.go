@@ -5,7 +5,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"assent/approvals"
 )
@@ -237,6 +240,91 @@ func TestProfileBindsTokens(t *testing.T) {
 	if bound, _ := claims["cnf"].(map[string]any); bound["jkt"] != thumbprint(t, "ES256") {
 		t.Errorf("cnf %v", claims["cnf"])
 	}
+}
+
+// REQ-247: under the profile refresh tokens stay as they are, and only the key that they began with can use them.
+func TestProfileKeepsRefreshTokens(t *testing.T) {
+	row(t, "REQ-247")
+	s := newFAPI(t)
+	must(t, s.saveAgent(keyed("stay", jwksOf("ES256"), `,"backchannel_authentication_request_signing_alg":"ES256",`+
+		`"grant_types":["`+GrantCIBA+`","`+GrantRefresh+`"]`)))
+	signed := func(f form) form {
+		return asserted(f, jws(t, "ES256", "ES256", nil, assertionClaims("stay")))
+	}
+	handle := s.post("/bc-authorize", s.request(t, "stay", "scope", "openid offline_access")).text("auth_req_id")
+	s.approve(t, handle)
+	first := s.post("/token", signed(tk(handle)), "DPoP", proofOf(t, "ES256", "ES256", nil))
+	token := first.text("refresh_token")
+	if first.status != 200 || !isRefresh(token) {
+		t.Fatalf("%d %s", first.status, first.raw)
+	}
+	before := s.records(t, kindRefresh)
+	var last answer
+	for range 3 {
+		last = s.post("/token", signed(rt(token)), "DPoP", proofOf(t, "ES256", "ES256", nil))
+		if last.status != 200 || last.text("refresh_token") != token {
+			t.Fatalf("%d %s", last.status, last.raw)
+		}
+	}
+	if after := s.records(t, kindRefresh); after != before {
+		t.Errorf("the family has changed: %s", after)
+	}
+	var together sync.WaitGroup
+	for range 8 {
+		body, proof := signed(rt(token)), proofOf(t, "ES256", "ES256", nil)
+		together.Go(func() {
+			if a := s.post("/token", body, "DPoP", proof); a.status != 200 || a.text("refresh_token") != token {
+				t.Errorf("at the same moment: %d %s", a.status, a.raw)
+			}
+		})
+	}
+	together.Wait()
+	if a := s.post("/token", signed(rt(token)), "DPoP", proofOf(t, "EdDSA", "EdDSA", nil)); a.code() != "invalid_grant" {
+		t.Errorf("another key: %d %s", a.status, a.raw)
+	}
+	if a := s.post("/revoke", signed(form{"token": {token}})); a.status != 200 {
+		t.Errorf("revoke: %d %s", a.status, a.raw)
+	}
+	if a := s.post("/token", signed(rt(token)), "DPoP", proofOf(t, "ES256", "ES256", nil)); a.code() != "invalid_grant" {
+		t.Errorf("after it was revoked: %d %s", a.status, a.raw)
+	}
+}
+
+// REQ-247: what was exchanged before the profile came, and comes again, still ends everything.
+func TestProfileKnowsSpentTokens(t *testing.T) {
+	row(t, "REQ-247")
+	synctest.Test(t, func(t *testing.T) {
+		before := newService(t)
+		must(t, before.saveAgent(keyed("stay", jwksOf("ES256"), `,"backchannel_authentication_request_signing_alg":"ES256",`+
+			`"dpop_bound_access_tokens":true,"grant_types":["`+GrantCIBA+`","`+GrantRefresh+`"]`)))
+		signed := func(f form) form {
+			return asserted(f, jws(t, "ES256", "ES256", nil, assertionClaims("stay")))
+		}
+		proof := func() string { return proofOf(t, "ES256", "ES256", nil) }
+		handle := before.post("/bc-authorize", before.request(t, "stay", "scope", "openid offline_access")).text("auth_req_id")
+		before.approve(t, handle)
+		spent := before.post("/token", signed(tk(handle)), "DPoP", proof()).text("refresh_token")
+		good := before.post("/token", signed(rt(spent)), "DPoP", proof()).text("refresh_token")
+		if good == spent || !isRefresh(good) {
+			t.Fatal("it does not rotate without the profile")
+		}
+		p := before.Parts
+		p.Profile = ProfileFAPI
+		h, err := New(p)
+		must(t, err)
+		t.Cleanup(h.Close)
+		s := &service{t: t, Handler: h, store: before.store}
+		if a := s.post("/token", signed(rt(good)), "DPoP", proof()); a.status != 200 || a.text("refresh_token") != good {
+			t.Errorf("the good one: %d %s", a.status, a.raw)
+		}
+		time.Sleep(redeemedLifetime)
+		if a := s.post("/token", signed(rt(spent)), "DPoP", proof()); a.code() != "invalid_grant" {
+			t.Errorf("the spent one: %d %s", a.status, a.raw)
+		}
+		if a := s.post("/token", signed(rt(good)), "DPoP", proof()); a.code() != "invalid_grant" {
+			t.Errorf("the good one, after that: %d %s", a.status, a.raw)
+		}
+	})
 }
 
 // REQ-258: who authenticates by a certificate gets tokens bound to it.

@@ -27,10 +27,10 @@ const (
 // refreshPrefix tells refresh tokens from everything else that we hand out.
 const refreshPrefix = "art_"
 
-// family is what is kept about the refresh tokens of one approval. They replace each other, and the last one is good; a
-// token that has been replaced and comes again means that two parties hold it, and ends them all (RFC 9700 section
-// 4.14.2). A token is derived from the root key, the salt and its number, so it lies nowhere, and every token that we
-// ever gave is known again.
+// family is what is kept about the refresh tokens of one approval. They replace each other, unless the profile does not
+// want that, and the last one is good; a token that has been replaced and comes again means that two parties hold it, and
+// ends them all (RFC 9700 section 4.14.2). A token is derived from the root key, the salt and its number, so it lies
+// nowhere, and every token that we ever gave is known again.
 type family struct {
 	V       int          `json:"v"`
 	Request approvals.ID `json:"request"`
@@ -116,7 +116,7 @@ var (
 )
 
 // refresh is the grant of RFC 6749 section 6: new tokens for an approval that stands, never for more than was approved,
-// and a new refresh token in place of the old one (REQ-247, 248).
+// and a refresh token in place of the old one (REQ-247, 248).
 func (h *Handler) refresh(c *call) ([]byte, error) {
 	text := c.form.get("refresh_token")
 	switch {
@@ -171,21 +171,20 @@ func (h *Handler) mayComeBack(c *call, r *approvals.Request) error {
 	return errors.Join(err, h.endAll(c, r.ID, approvals.RevokedIneligible))
 }
 
-// exchange replaces the refresh token. The answer is made first and leaves when the replacement is durable.
+// exchange gives new tokens, and a new refresh token where the profile has them replaced. The answer is made first and
+// leaves when the approval still stood at the commit, which makes the replacement durable.
 func (h *Handler) exchange(c *call, r *approvals.Request, t *refreshToken, o *once) ([]byte, error) {
 	g, err := h.narrow(c.form, r)
 	if err != nil {
 		return nil, err
 	}
 	at := h.Now()
-	next := t.family
-	next.N, next.Spent = t.n+1, at
+	next, writes := h.successor(r, t, at)
 	g.cnf, g.refresh = c.cnf, next.token(h.Root, next.N)
 	body, err := h.issuer.respond(r, g, at)
 	if err != nil {
 		return nil, err
 	}
-	writes := []approvals.Write{approvals.Replace(t.record, next.value(), r.Until)}
 	if o != nil {
 		writes = append(writes, o.put(body, at.Add(redeemedLifetime)))
 	}
@@ -201,6 +200,18 @@ func (h *Handler) exchange(c *call, r *approvals.Request, t *refreshToken, o *on
 		return nil, err
 	}
 	return body, nil
+}
+
+// successor is the family after an exchange, and what has to be written for that. A profile without rotation gives the
+// same token again, so that a lost answer costs nothing; then only tokens from before can come twice.
+func (h *Handler) successor(r *approvals.Request, t *refreshToken, at time.Time) (family, []approvals.Write) {
+	next := t.family
+	if !h.Profile.rotates() {
+		next.N = t.n
+		return next, nil
+	}
+	next.N, next.Spent = t.n+1, at
+	return next, []approvals.Write{approvals.Replace(t.record, next.value(), r.Until)}
 }
 
 // refreshOvertaken answers when something else was written a moment ago: the same exchange, or person or agent.
