@@ -378,7 +378,8 @@ func TestPingLanes(t *testing.T) {
 	if least > time.Second {
 		t.Errorf("the other client's pings took %v and more", least)
 	}
-	if s := p.notifier.Stats(); s.Running > laneWidth+1 {
+	// Each client has a bound of its own. What came of the quick one's last calls may still be on its way to the store.
+	if s := p.notifier.Stats(); s.Running < laneWidth || s.Running > 2*laneWidth {
 		t.Errorf("%+v", s)
 	}
 	close(release)
