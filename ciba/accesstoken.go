@@ -49,6 +49,9 @@ func (t *accessToken) isFor(audiences []string) bool {
 // and whether it was revoked. All of that lies in memory, unless single tokens of the same request were revoked
 // lately.
 func (h *Handler) live(c *call, t *accessToken) (bool, error) {
+	if t.isAlone() {
+		return h.liveAlone(c.r.Context(), t)
+	}
 	r, err := h.grantOf(c, t.request())
 	if r == nil || err != nil {
 		return false, err
@@ -79,6 +82,10 @@ func (h *Handler) revokedAlone(ctx context.Context, r *approvals.Request, token 
 	if !h.Now().Before(r.SomeRevoked) {
 		return false, nil
 	}
+	return h.isRevoked(ctx, token)
+}
+
+func (h *Handler) isRevoked(ctx context.Context, token string) (bool, error) {
 	_, err := h.Records.Get(ctx, kindRevoked, token)
 	if errors.Is(err, approvals.ErrNotFound) {
 		return false, nil

@@ -61,6 +61,8 @@ type Client struct {
 	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 	certificateSubject
 
+	OwnScopes []string `json:"client_credentials_scopes,omitempty"` // what it may have without a person
+
 	Serves []string `json:"serves_audiences,omitempty"` // it is these resource servers, and may introspect their tokens
 
 	Registration *registration `json:"registration,omitempty"` // of a client that registered itself
@@ -183,7 +185,8 @@ type Metadata struct {
 	DPoPNonce         bool            `json:"dpop_nonce_required"` // ours
 	SubjectType       string          `json:"subject_type"`
 	CertificateBound  bool            `json:"tls_client_certificate_bound_access_tokens"`
-	Serves            []string        `json:"serves_audiences"` // ours
+	OwnScopes         []string        `json:"client_credentials_scopes"` // ours
+	Serves            []string        `json:"serves_audiences"`          // ours
 	certificateSubject
 
 	loopback  bool // dev mode: the notification endpoint may be on this machine
@@ -241,7 +244,7 @@ func (m Metadata) validate(types approvals.Types) error {
 		return err
 	}
 	for _, check := range []func() error{m.checkNotify, m.checkKeys, m.checkRequestAlg, m.checkHintIssuers,
-		m.checkAssertions, m.checkCertificates} {
+		m.checkAssertions, m.checkCertificates, m.checkOwnScopes} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -289,7 +292,7 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
 		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR,
 		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound, certificateSubject: m.certificateSubject,
-		Serves: m.Serves}
+		OwnScopes: m.OwnScopes, Serves: m.Serves}
 	if err := c.Keep(a); err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@
 //	DPoP proofs and nonces                         dpop.go         RFC 9449 4, 8
 //	access tokens that are shown to us             presented.go    RFC 6750 2.1; RFC 9449 7
 //	access tokens that come back, and are good     accesstoken.go  RFC 9068 4
+//	tokens without a person (off by default)       clientgrant.go  RFC 6749 4.4; RFC 9068 2.2, 5
 //	refresh tokens                                 refresh.go      RFC 6749 6; RFC 9700 4.14
 //	narrowing at the token endpoint                narrow.go       RFC 9396 6; RFC 8707 2.2
 //	rules of the FAPI profile                      profile.go      FAPI-CIBA 5.2

@@ -17,8 +17,8 @@ import (
 	"assent/approvals/keys"
 )
 
-// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, Profile, ACRs, Fetch,
-// Register, Limits and Fresh.
+// Parts is what a [Handler] works with. All members are required but AnyHTTPSAudience, MTLS, Profile, ACRs,
+// ClientGrant, Fetch, Register, Limits and Fresh.
 type Parts struct {
 	Issuer           string // used byte for byte, with or without trailing slash (REQ-002)
 	DefaultAudience  string // aud of access tokens whose request named none (REQ-235)
@@ -26,6 +26,7 @@ type Parts struct {
 	MTLS             *MTLS  // nil: nobody asks for certificates
 	Profile          Profile
 	ACRs             []string
+	ClientGrant      bool // clients may have tokens of their own (RFC 6749 section 4.4)
 
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -90,6 +91,9 @@ func New(p Parts) (*Handler, error) {
 	}
 	if p.Desk.Terms.Standing > 0 {
 		h.grants[GrantRefresh] = h.refresh
+	}
+	if p.ClientGrant {
+		h.grants[GrantClient] = h.alone
 	}
 	for _, acr := range p.ACRs {
 		h.reach = max(h.reach, approvals.LevelOf(acr))

@@ -61,17 +61,17 @@ type about struct {
 }
 
 // accessClaims are those of RFC 9068 section 2.2, RFC 8693 section 4.1 (act), RFC 9396 section 9.1 and our own txn and
-// disclosure. No hint, address or binding message is in them (REQ-240).
+// disclosure. A token that stands for no approval has neither act nor these two. No hint, address or binding message is in them (REQ-240).
 type accessClaims struct {
 	about
 	Audience   audience        `json:"aud"`
 	ClientID   string          `json:"client_id"`
 	ID         string          `json:"jti"`
 	Scope      string          `json:"scope,omitempty"`
-	Actor      actor           `json:"act"`
+	Actor      actor           `json:"act,omitzero"`
 	Details    details         `json:"authorization_details,omitempty"`
-	Txn        string          `json:"txn"` // the request
-	Disclosure shownDisclosure `json:"disclosure"`
+	Txn        string          `json:"txn,omitempty"` // the request
+	Disclosure shownDisclosure `json:"disclosure,omitzero"`
 	Confirm    *confirmation   `json:"cnf,omitempty"`
 }
 

@@ -155,6 +155,7 @@ func (h *Handler) withinBounds(m Metadata, b Bounds) error {
 			fmt.Sprintf("must have 1 to %d bytes", maxClientName)},
 		{slices.Contains(m.GrantTypes, GrantCIBA), "grant_types", "must hold " + GrantCIBA}, // REQ-021
 		{!slices.ContainsFunc(m.GrantTypes, foreign), "grant_types", "must hold only what grant_types_supported lists"},
+		{!slices.Contains(m.GrantTypes, GrantClient), "grant_types", "must not hold client_credentials: ask an operator"},
 		{b.Refresh || !slices.Contains(m.GrantTypes, GrantRefresh), "grant_types",
 			"must not hold refresh_token: the initial access token does not allow it"},
 		{!exceeds(scopeTokens(m.Scope), b.Scopes, commonScopes), "scope", "goes beyond the initial access token"},

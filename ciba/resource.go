@@ -11,7 +11,7 @@ import (
 
 // Token is what an access token says to the resource that it is shown to.
 type Token struct {
-	Subject  approvals.PersonID
+	Subject  approvals.PersonID // on whose behalf; empty: on the client's own account, and nobody has approved anything
 	ClientID approvals.AgentID
 	Scope    string
 	Details  []json.RawMessage // authorization_details, as granted
@@ -41,6 +41,9 @@ func (p Resource) Show(w http.ResponseWriter, r *http.Request) *Token {
 		w.WriteHeader(f.status)
 		_, _ = w.Write(f.body()) // the client is gone: nobody to tell
 		return nil
+	}
+	if claims.isAlone() {
+		claims.Subject = ""
 	}
 	return &Token{Subject: approvals.PersonID(claims.Subject), ClientID: approvals.AgentID(claims.ClientID),
 		Scope: strings.TrimSpace(claims.Scope), Details: claims.Details, Request: claims.Txn}

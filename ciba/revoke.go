@@ -71,9 +71,12 @@ func (h *Handler) isIDToken(text string) bool {
 
 // endToken revokes one access token, once; see [revoked].
 func (h *Handler) endToken(c *call, t *accessToken, why string) error {
+	gone := approvals.PutNew(kindRevoked, t.ID, []byte(`{"v":1}`), t.expires())
+	if t.isAlone() {
+		return h.Records.Apply(c.r.Context(), gone)
+	}
 	_, err := h.Desk.Revoke(c.r.Context(), t.request(),
-		approvals.Revocation{By: c.actor(), Why: why, Token: t.ID, Until: t.expires()},
-		approvals.PutNew(kindRevoked, t.ID, []byte(`{"v":1}`), t.expires()))
+		approvals.Revocation{By: c.actor(), Why: why, Token: t.ID, Until: t.expires()}, gone)
 	return err
 }
 

@@ -92,6 +92,8 @@ type Config struct {
 	StandingDays int  `default:"30" env:"ASSENT_STANDING_DAYS" toml:"standing-days" placeholder:"DAYS" help:"How long an agent with offline_access may come back on one approval; 0: never."`
 	PeopleLimit  int  `name:"people-per-minute" default:"200" env:"ASSENT_PEOPLE_PER_MINUTE" toml:"people-per-minute" placeholder:"N" help:"How many people one agent may ask for in a minute; 0 for no limit. Dev mode has none."`
 
+	ClientCredentials bool `env:"ASSENT_CLIENT_CREDENTIALS" toml:"client-credentials" help:"Give agents that are registered for it tokens of their own, with what nobody has to approve (RFC 6749 section 4.4)."`
+
 	Registration        bool     `env:"ASSENT_REGISTRATION" toml:"registration" help:"Let clients register themselves at /register, with a token of assent agent token add."`
 	RegistrationClients int      `default:"10000" env:"ASSENT_REGISTRATION_CLIENTS" toml:"registration-clients" placeholder:"N" help:"Clients that may have registered themselves."`
 	RegistrationHour    int      `name:"registration-per-hour" default:"100" env:"ASSENT_REGISTRATION_PER_HOUR" toml:"registration-per-hour" placeholder:"N" help:"New ones in an hour."`

@@ -202,7 +202,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		return err
 	}
 	s.agents, err = ciba.New(ciba.Parts{Issuer: s.cfg.Issuer, DefaultAudience: s.cfg.defaultAudience(), AnyHTTPSAudience: s.cfg.Dev,
-		Profile: ciba.Profile(s.cfg.Profile), ACRs: s.reachable(), MTLS: mutual,
+		Profile: ciba.Profile(s.cfg.Profile), ACRs: s.reachable(), ClientGrant: s.cfg.ClientCredentials, MTLS: mutual,
 		Desk: s.desk, Directory: s.dir, Records: s.store, Hub: s.hub, Root: s.root, Keyring: s.keyring, Replay: s.replay,
 		Fetch: newGuardedClient(s.guard()), Register: s.registration(), Limits: s.cfg.limits(), Now: s.clock.Now, Log: s.log})
 	if err != nil {
