@@ -216,20 +216,37 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 	return made, nil
 }
 
-// parseMetadata also asks the guard whether the client could be pinged (REQ-024).
+// parseMetadata also asks the guard whether the client could be pinged and its keys fetched (REQ-024, 284).
 func (s *service) parseMetadata(ctx context.Context, metadata []byte) (ciba.Metadata, error) {
 	parse := ciba.ParseMetadata
 	if s.cfg.Dev {
 		parse = ciba.ParseDevMetadata
 	}
 	m, err := parse(metadata, s.desk.Renderer.Types)
-	if err != nil || m.NotifyURL == "" {
+	if err != nil {
 		return m, err
 	}
-	if s.guard().check(ctx, m.NotifyURL) != nil {
-		err = &approvals.FieldError{Field: "backchannel_client_notification_endpoint", Rule: "must be at a public address, on port 443 or one of --outbound-ports"}
+	for _, place := range s.outbound(m) {
+		if place.url != "" && s.guard().check(ctx, place.url) != nil {
+			return m, &approvals.FieldError{Field: place.member,
+				Rule: "must be at a public address, on port 443 or one of --outbound-ports"}
+		}
 	}
-	return m, err
+	return m, nil
+}
+
+// outbound lists where a client wants us to call. Keys may be anywhere in dev mode: it is where tests of the guard begin.
+func (s *service) outbound(m ciba.Metadata) (places []struct{ member, url string }) {
+	add := func(member, url string) { places = append(places, struct{ member, url string }{member, url}) }
+	add("backchannel_client_notification_endpoint", m.NotifyURL)
+	if s.cfg.Dev {
+		return places
+	}
+	add("jwks_uri", m.JWKSURI)
+	for i, issuer := range m.HintIssuers {
+		add(fmt.Sprintf("login_hint_token_issuers[%d].jwks_uri", i), issuer.JWKSURI)
+	}
+	return places
 }
 
 // acceptable refuses secrets that somebody thought up, unless this is dev mode or the operator insists.

@@ -23,6 +23,7 @@ import (
 // A client's keys are fetched from the place that it chose, through the guarded client: in dev mode from this machine,
 // in an installation never. The trap counts what reaches it.
 func TestKeysFromJWKSURI(t *testing.T) {
+	row(t, "REQ-284")
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -79,13 +80,21 @@ func TestKeysFromJWKSURI(t *testing.T) {
 	}
 
 	const issuer = "https://approve.example.com"
-	real := start("serve", "--data", filepath.Join(folder, "real"), "--listen", "127.0.0.1:0", "--issuer", issuer, "--trusted-proxy", "127.0.0.1/32")
-	api, err := newAdminClient(filepath.Join(folder, "real"))
+	dev.kill()
+	real := start("serve", "--data", data, "--listen", "127.0.0.1:0", "--issuer", issuer, "--trusted-proxy", "127.0.0.1/32")
+	api, err := newAdminClient(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := api.call(t.Context(), "POST", "/agents", newAgent{Metadata: []byte(client)}, nil); err != nil {
-		t.Fatal(err)
+	inside := fmt.Sprintf(`"jwks_uri":%q`, place)
+	for metadata, field := range map[string]string{
+		`{"client_id":"later","token_endpoint_auth_method":"private_key_jwt",` + inside + `}`: "jwks_uri",
+		`{"client_id":"later","login_hint_token_issuers":[{"issuer":"x",` + inside + `}]}`:    "login_hint_token_issuers[0].jwks_uri",
+	} {
+		err := api.call(t.Context(), "POST", "/agents", newAgent{Metadata: []byte(metadata)}, nil)
+		if err == nil || !strings.Contains(err.Error(), field+" must be at a public address") {
+			t.Errorf("registered in an installation: %v", err)
+		}
 	}
 	listen := regexp.MustCompile(`"listen":"([^"]+)"`).FindStringSubmatch(real.log())
 	form := askForm(url.Values{"client_assertion": {assertionOf(t, private, issuer)},
