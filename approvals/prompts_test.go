@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 // prompt lets an agent ask a person about a payment to somebody.
@@ -60,6 +61,7 @@ func (o *office) denies(r *approvals.Request) {
 
 // TestPromptsPerMinute: five new requests a minute for one person, whoever asks.
 func TestPromptsPerMinute(t *testing.T) {
+	rowtest.Row(t, "REQ-264")
 	o := limited(t)
 	for i, agent := range []approvals.AgentID{"bot", "bot", "bot2", "bot2", "bot3"} {
 		o.asks(agent, "ann", fmt.Sprint("Shop ", i), nil)
@@ -74,6 +76,7 @@ func TestPromptsPerMinute(t *testing.T) {
 
 // TestPromptsOpen: three pending requests of one agent for one person; a decision makes room, and so does time.
 func TestPromptsOpen(t *testing.T) {
+	rowtest.Row(t, "REQ-264")
 	o := limited(t)
 	var first *approvals.Request
 	for i := range 3 {
@@ -113,6 +116,7 @@ func TestPromptsEndedElsewhere(t *testing.T) {
 
 // TestCoolDown: two denials within ten minutes give the person a rest from that agent, twice as long each time.
 func TestCoolDown(t *testing.T) {
+	rowtest.Row(t, "REQ-265")
 	o := limited(t)
 	twice := func() {
 		t.Helper()

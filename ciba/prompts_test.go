@@ -2,6 +2,8 @@ package ciba
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"assent/approvals"
 
@@ -10,6 +12,7 @@ import (
 
 // TestPromptLimits: the request that is one too many for its person is refused with 403 access_denied, and leaves nothing.
 func TestPromptLimits(t *testing.T) {
+	row(t, "REQ-264")
 	s := newService(t)
 	s.Desk.Prompts = approvals.PromptLimits{Open: 2}
 	for range 2 {
@@ -22,6 +25,42 @@ func TestPromptLimits(t *testing.T) {
 	if n := s.count(); n != 2 {
 		t.Errorf("%d requests are stored, want 2", n)
 	}
+}
+
+// TestRestAfterDenials is REQ-265 and 266: after two denials the agent is refused for a while, and only there. People have
+// no button that shuts an agent out for good; operators do, and it gets 401 then.
+func TestRestAfterDenials(t *testing.T) {
+	row(t, "REQ-265", "REQ-266")
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.Desk.Prompts = approvals.DefaultPromptLimits()
+		for range 2 {
+			s.deny(t, s.ask(t), "")
+		}
+		if a := s.post("/bc-authorize", bc()); a.status != 403 || a.code() != "access_denied" {
+			t.Errorf("after two denials: %d %s", a.status, a.raw)
+		}
+		for name, f := range map[string]form{"another person": bc("login_hint", "bob"),
+			"another agent": bc("client_id", "other", "client_secret", otherSecret)} {
+			if a := s.post("/bc-authorize", f); a.status != 200 {
+				t.Errorf("%s: %d %s", name, a.status, a.raw)
+			}
+		}
+		time.Sleep(15 * time.Minute)
+		for range 2 {
+			s.deny(t, s.ask(t), "")
+		}
+		time.Sleep(15 * time.Minute)
+		if a := s.post("/bc-authorize", bc()); a.status != 403 {
+			t.Errorf("the second rest is twice as long: %d %s", a.status, a.raw)
+		}
+		time.Sleep(15 * time.Minute)
+		s.ask(t)
+		s.change(t, "travel", func(a *approvals.Agent) { a.Disabled = true })
+		if a := s.post("/bc-authorize", bc()); a.status != 401 || a.code() != "invalid_client" {
+			t.Errorf("shut out by an operator: %d %s", a.status, a.raw)
+		}
+	})
 }
 
 // TestPromptLimitsBlind: a client that may not know who exists sees no limit either (REQ-282). Nobody is asked, and the
