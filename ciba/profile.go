@@ -46,6 +46,17 @@ func (p Profile) narrow(c *Client) {
 // holder of a key can use it, and a client that loses an answer must not lose the approval (REQ-247).
 func (p Profile) rotates() bool { return p != ProfileFAPI }
 
+// Barred reports whether an agent that is registered cannot get in: the profile bars it, or nobody here asks for the
+// certificate that it would show.
+func (h *Handler) Barred(a *approvals.Agent) (bool, error) {
+	c, err := ClientOf(a)
+	if err != nil {
+		return false, err
+	}
+	h.Profile.narrow(c)
+	return c.barred || !slices.Contains(h.MTLS.methods(), c.AuthMethod), nil
+}
+
 // admits refuses metadata that contradicts the profile, whoever registers it.
 func (p Profile) admits(m Metadata) error {
 	if p != ProfileFAPI {

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+
+	"assent/approvals"
 )
 
 type doctorCmd struct {
@@ -116,6 +119,46 @@ func (s *service) examine(ctx context.Context) []finding {
 		texts,
 		pushes,
 		s.checkBrowsers(ctx),
+		s.checkAgents(ctx),
+	}
+}
+
+// maxNamed is how many agents a finding names.
+const maxNamed = 10
+
+// checkAgents names the agents that cannot get in with what they are registered for, such as secrets under a profile
+// that takes none. They hear what strangers hear, so nobody but an operator could know why.
+func (s *service) checkAgents(ctx context.Context) finding {
+	barred, err := s.barredAgents(ctx)
+	f := find("agents can get in", err)
+	if n := len(barred); n > 0 {
+		f.Problem = strings.Join(barred[:min(n, maxNamed)], ", ")
+		if n > maxNamed {
+			f.Problem += fmt.Sprintf(" and %d more", n-maxNamed)
+		}
+		f.Problem += ": profile or listeners bar their token_endpoint_auth_method; register them anew, or disable them"
+	}
+	return f
+}
+
+func (s *service) barredAgents(ctx context.Context) (barred []string, err error) {
+	for after := approvals.AgentID(""); ; {
+		agents, err := s.dir.Agents(ctx, after, listLimit)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range agents {
+			out, err := s.agents.Barred(a)
+			if err != nil {
+				return nil, err
+			}
+			if after = a.ID; out && !a.Disabled {
+				barred = append(barred, string(a.ID))
+			}
+		}
+		if len(agents) < listLimit {
+			return barred, nil
+		}
 	}
 }
 

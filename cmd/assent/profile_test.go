@@ -57,6 +57,35 @@ func TestProfileAtStart(t *testing.T) {
 	}
 }
 
+// Who was registered before the profile came and cannot keep to it is named by doctor, until an operator disables it.
+func TestDoctorNamesTheBarred(t *testing.T) {
+	t.Parallel()
+	data := newData(t)
+	folder := filepath.Dir(data)
+	restartDev(t, data).kill()
+	cert, key := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
+	if err := writeSelfSigned(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	p, err := startProcess([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--profile", "fapi",
+		"--issuer", "https://localhost:8460", "--tls-cert", cert, "--tls-key", key}, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	if said, code := runs(t, "doctor", "--data", data); code != exitFailed || !strings.Contains(said, "bot, other: profile or listeners bar") {
+		t.Errorf("code %d: %s", code, said)
+	}
+	for _, id := range []string{"bot", "other"} {
+		if said, code := runs(t, "agent", "disable", "--data", data, id); code != exitOK {
+			t.Fatalf("code %d: %s", code, said)
+		}
+	}
+	if said, code := runs(t, "doctor", "--data", data); code != exitOK {
+		t.Errorf("code %d: %s", code, said)
+	}
+}
+
 // A whole approval under the profile, through the real binary and TLS: a signed request, a token bound to a DPoP key,
 // and a resource that takes it.
 func TestProfileStory(t *testing.T) {
