@@ -116,6 +116,7 @@ func (s *service) addKeyed(t testing.TB) {
 }
 
 func TestAssertion(t *testing.T) {
+	t.Parallel()
 	type tc struct {
 		row, name, id, alg string
 		header             object
@@ -384,6 +385,7 @@ func newKeyServer(t *testing.T, body string) *keyServer {
 
 // TestJWKSURI is REQ-065: fetched when needed, not more than once a minute, kept when the source fails.
 func TestJWKSURI(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-065")
 	k := newKeyServer(t, jwksOf("ES256"))
 	var ahead atomic.Int64

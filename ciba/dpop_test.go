@@ -174,6 +174,7 @@ func largeKey(t testing.TB) *rsa.PrivateKey {
 
 // TestProofForms: what is no proof at all.
 func TestProofForms(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-010")
 	s := newBound(t)
 	good := func() string { return proofOf(t, "ES256", "ES256", nil) }

@@ -44,6 +44,7 @@ const handleChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 
 // TestHandles is REQ-161: 256 bits each, in characters that no encoding changes, and never the same twice.
 func TestHandles(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-161", "REQ-261")
 	s := newService(t)
 	seen, ones := map[string]bool{}, 0

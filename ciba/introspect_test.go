@@ -78,6 +78,7 @@ func TestIntrospect(t *testing.T) {
 
 // TestInactive is REQ-249: whatever is wrong, and whoever asks, the answer is the same bytes.
 func TestInactive(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-249", "REQ-285")
 	type world struct {
 		*service

@@ -68,6 +68,7 @@ func TestDiscovery(t *testing.T) {
 
 // TestIssuerForms: the issuer is used byte for byte, and its path comes before or after the well-known segment.
 func TestIssuerForms(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-001", "REQ-002", "REQ-003")
 	tests := []struct {
 		issuer string

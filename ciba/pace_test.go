@@ -17,6 +17,7 @@ import (
 
 // TestPace walks polls that are never held. Times are seconds since the request.
 func TestPace(t *testing.T) {
+	t.Parallel()
 	type poll struct {
 		at    float64
 		code  string
@@ -124,6 +125,7 @@ func (s *service) poll(handle string, headers ...string) <-chan held {
 
 // TestHold is REQ-191 and design: how long which poll is held when nobody answers.
 func TestHold(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-191")
 	holder := []string{"client_id", "holder"}
 	tests := []struct {
@@ -307,6 +309,7 @@ func (s *service) holding(handle string) chan struct{} {
 
 // TestHoldOutlivesWriteTimeout: the write deadline moves with the hold, and the connection serves on.
 func TestHoldOutlivesWriteTimeout(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	server := httptest.NewUnstartedServer(s)
 	server.Config.WriteTimeout = 200 * time.Millisecond

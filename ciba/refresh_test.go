@@ -55,6 +55,7 @@ func rt(token string, pairs ...string) form {
 // TestOfflineAccess is REQ-090, 231 and 248 with design's row: a refresh token is for clients with the grant, for what is
 // not done once, and only if the person read that the agent can come back.
 func TestOfflineAccess(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-090", "REQ-231", "REQ-248")
 	const scope = "openid offline_access"
 	tests := []struct {
@@ -264,6 +265,7 @@ func TestRefreshRefused(t *testing.T) {
 
 // TestRefreshEnds: what ends an approval that stands, for good.
 func TestRefreshEnds(t *testing.T) {
+	t.Parallel()
 	again := func(t *testing.T, s *service, f func(*approvals.Agent)) {
 		s.change(t, "stay", f)
 	}
@@ -367,6 +369,7 @@ func TestAccessTokenEndsWithTheApproval(t *testing.T) {
 // TestRefreshReuse: an exchanged token that comes again is refused; unless its answer may just have been lost, everything
 // that was issued ends (RFC 9700 section 4.14.2).
 func TestRefreshReuse(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-247")
 	tests := []struct {
 		name  string

@@ -11,6 +11,7 @@ import (
 // TestReuse is REQ-199: a second redemption is refused; after the time in which an answer may be asked for again it also
 // revokes what the first one gave.
 func TestReuse(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-199")
 	tests := []struct {
 		name   string

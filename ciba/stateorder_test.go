@@ -74,6 +74,7 @@ func (s *service) reach(t *testing.T, handle, state string) {
 // TestStateOrder walks every state, before and after the request's end, swept and not, with a first poll, one in time
 // and one too early.
 func TestStateOrder(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-182", "REQ-190", "REQ-193", "REQ-196", "REQ-197", "REQ-286")
 	const life = 60 * time.Second
 	met := 0

@@ -18,6 +18,7 @@ import (
 
 // TestStates is REQ-182 and the rows around it: every state, polled early and, in a second pass, late.
 func TestStates(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-182", "REQ-134", "REQ-162")
 	type act func(t *testing.T, s *service, handle string)
 	approved := func(t *testing.T, s *service, handle string) { s.approve(t, handle) }
@@ -317,6 +318,7 @@ func TestJSONBody(t *testing.T) {
 
 // TestNarrow is REQ-204: less may be collected than was granted, never more, and a refusal spends nothing.
 func TestNarrow(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-204", "REQ-237")
 	const one = `{"type":"document_access","identifier":"d1","actions":["read"],"locations":["https://bank.example"]}`
 	const two = `{"type":"tool_call","tool":"x","locations":["https://trips.example/api"]}`

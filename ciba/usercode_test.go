@@ -114,6 +114,7 @@ func TestUserCodeRace(t *testing.T) {
 
 // TestHashUserCode is REQ-128: salted, slow, and the code is not in it.
 func TestHashUserCode(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-128", "REQ-281")
 	one, err := HashUserCode(rightCode)
 	must(t, err)
