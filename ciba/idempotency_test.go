@@ -13,7 +13,7 @@ import (
 
 const keyHeader = "Idempotency-Key"
 
-// TestAskedOnce is REQ-169 with design's ten minutes.
+// TestAskedOnce is REQ-169, for ten minutes.
 func TestAskedOnce(t *testing.T) {
 	row(t, "REQ-169")
 	synctest.Test(t, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestAskedOnceAtOnce(t *testing.T) {
 	}
 }
 
-// TestRedeemedOnce is design's row on redemption: who gets the lost answer again, and who does not.
+// TestRedeemedOnce says of a redemption who gets the lost answer again, and who does not.
 func TestRedeemedOnce(t *testing.T) {
 	row(t, "REQ-199")
 	tests := []struct {

@@ -52,7 +52,7 @@ func rt(token string, pairs ...string) form {
 		"client_secret": {testSecret}}.with(pairs...)
 }
 
-// TestOfflineAccess is REQ-090, 231 and 248 with design's row: a refresh token is for clients with the grant, for what is
+// TestOfflineAccess is REQ-090, 231 and 248 with our own rule: a refresh token is for clients with the grant, for what is
 // not done once, and only if the person read that the agent can come back.
 func TestOfflineAccess(t *testing.T) {
 	t.Parallel()
@@ -428,7 +428,7 @@ func TestRefreshReuse(t *testing.T) {
 	}
 }
 
-// TestRefreshedOnce is design's row on redemption, for refresh: the same call gets the same bytes, for a minute.
+// TestRefreshedOnce is the rule of redemption, for refresh: the same call gets the same bytes, for a minute.
 func TestRefreshedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stays(t)

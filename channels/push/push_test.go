@@ -129,6 +129,7 @@ func TestNotConnected(t *testing.T) {
 	h := newHouse(t)
 	to := h.enrolled(t, "ann", canary+"phone")
 	h.api.Close()
+	h.cfg.HTTP.CloseIdleConnections() // what is written to one that is about to close may have arrived
 	d, err := h.Send(t.Context(), to, h.message(1))
 	if !errors.Is(err, channels.ErrBusy) || d.Code != "not_connected" {
 		t.Errorf("Send: %v, code %q, want ErrBusy", err, d.Code)
