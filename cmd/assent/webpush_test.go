@@ -74,7 +74,7 @@ func TestPushTrap(t *testing.T) {
 
 // A one-time code needs another way than the browser that may ask for it, and a lost browser is told nothing.
 func TestWaysToReach(t *testing.T) {
-	s := &service{channels: map[string]channels.Channel{web.Name: nil, "push": nil}}
+	s := &service{channels: map[string]channels.Channel{web.Name: nil, "push": nil, "sms": nil}}
 	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	browser := approvals.Address{Channel: web.Name, Value: "b", VerifiedAt: at}
 	tests := []struct {
@@ -86,7 +86,8 @@ func TestWaysToReach(t *testing.T) {
 		{"nothing", approvals.Person{}, 0, false},
 		{"a browser", approvals.Person{Addresses: []approvals.Address{browser}}, 1, false},
 		{"a browser that proved nothing", approvals.Person{Addresses: []approvals.Address{{Channel: web.Name}}}, 0, false},
-		{"a browser and a device", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "push"}}}, 2, true},
+		{"a browser and a device", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "push"}}}, 2, false},
+		{"a browser and a number", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "sms"}}}, 2, true},
 		{"a browser, signed out since", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at}, 0, false},
 		{"a browser, signed out before", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at.Add(-1)},
 			1, false},
