@@ -20,7 +20,7 @@ type benchCmd struct {
 	Connections int      `default:"64" help:"Connections of the load generator."`
 	Seconds     float64  `default:"5" help:"Time for each phase that goes by time."`
 	Requests    int      `default:"40000" help:"Pending requests to poll. Fewer than what is polled in 1.5 s bring slow_down."`
-	Phases      []string `default:"authorize,poll,redeem,decide" help:"What to measure: authorize, poll, redeem, decide."`
+	Phases      []string `arg:"" optional:"" placeholder:"PHASE" help:"What to measure: authorize, poll, redeem, decide, channels. Default: the first four."`
 	Profile     string   `placeholder:"FOLDER" help:"Write a CPU profile of the service for each phase."`
 	JSON        bool     `help:"Print JSON."`
 }
@@ -30,7 +30,8 @@ func (benchCmd) Help() string {
 	return "Starts this binary as a service of its own over a new data folder, with default settings, and loads it over loopback " +
 		"from the same machine. Beside it runs an empty handler that parses the same forms: the ratio says more than the number.\n\n" +
 		"authorize and poll run behind a trusted proxy, as in production. redeem and decide run in dev mode, because there " +
-		"decisions can be made without a person; every request then also goes to the simulated phone."
+		"decisions can be made without a person; every request then also goes to the simulated phone. channels sends text messages " +
+		"to a provider that takes 50 ms, in a process of its own; beside it runs a bare loop that posts the same."
 }
 
 // benchReport is everything that was measured.
@@ -60,11 +61,12 @@ type benchRow struct {
 	PerSecond  float64        `json:"per_second"`
 	P50        float64        `json:"p50_ms"`
 	P99        float64        `json:"p99_ms"`
-	OfEmpty    float64        `json:"of_empty_handler,omitempty"`
-	Commits    int            `json:"commits"` // durable transactions; each one syncs the file twice
+	OfEmpty    float64        `json:"of_empty_handler,omitempty"` // of a bare loop where messages are sent
+	Commits    int            `json:"commits"`                    // durable transactions; each one syncs the file twice
 	CPUMicros  float64        `json:"service_cpu_us"`
 	Memory     int            `json:"service_memory_bytes,omitempty"`
-	Checked    int            `json:"checked"` // answers that were followed to the end
+	Memories   []int          `json:"service_memory_over_time,omitempty"` // at the start, in the middle, at the end
+	Checked    int            `json:"checked"`                            // answers that were followed to the end
 	Answers    map[string]int `json:"answers,omitempty"`
 }
 
@@ -83,7 +85,7 @@ func (c *benchCmd) Run(ctx context.Context, s streams) (err error) {
 	if b.report.Machine, err = examineMachine(folder); err != nil {
 		return err
 	}
-	for _, p := range c.Phases {
+	for _, p := range c.wanted() {
 		if err := b.phases()[p](ctx); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
@@ -94,11 +96,19 @@ func (c *benchCmd) Run(ctx context.Context, s streams) (err error) {
 	return b.report.verdict()
 }
 
+// wanted is what to measure; text messages only by name.
+func (c *benchCmd) wanted() []string {
+	if len(c.Phases) == 0 {
+		return []string{"authorize", "poll", "redeem", "decide"}
+	}
+	return c.Phases
+}
+
 func (c *benchCmd) check() error {
 	known := (&bench{benchCmd: c}).phases()
 	for _, p := range c.Phases {
 		if known[p] == nil {
-			return fmt.Errorf("--phases: %q is none of authorize, poll, redeem, decide", p)
+			return fmt.Errorf("phase %q is none of authorize, poll, redeem, decide, channels", p)
 		}
 	}
 	switch {
@@ -195,8 +205,11 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 		if len(row.Answers) > 1 || row.Problem != "" {
 			fmt.Fprintf(w, "%s: answers %v %s\n", row.Work, row.Answers, row.Problem)
 		}
+		if m := row.Memories; len(m) == 3 {
+			fmt.Fprintf(w, "%s: memory %d MiB at the start, %d in the middle, %d at the end\n", row.Work, m[0]>>20, m[1]>>20, m[2]>>20)
+		}
 	}
-	_, err := fmt.Fprintln(w, "\nOF EMPTY: share of an empty handler's rate. CPU us: of the service, for each operation. "+
+	_, err := fmt.Fprintln(w, "\nOF EMPTY: share of an empty handler's rate, or a bare loop's. CPU us: of the service, for each operation. "+
 		"A commit syncs twice.")
 	return err
 }

@@ -24,7 +24,7 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, "bench", "--json", "--data", folder, "--seconds", "0.2",
-		"--connections", "4", "--requests", "20")
+		"--connections", "4", "--requests", "20", "authorize", "poll", "redeem", "decide", "channels")
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {
@@ -34,8 +34,8 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if len(report.Rows) != 10 {
-		t.Errorf("%d rows, want 10: %s", len(report.Rows), out.String())
+	if len(report.Rows) != 13 {
+		t.Errorf("%d rows, want 13: %s", len(report.Rows), out.String())
 	}
 	for _, row := range report.Rows {
 		if row.Operations == 0 || row.PerSecond <= 0 || row.Errors > 0 {

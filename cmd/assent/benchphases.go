@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,9 @@ type bench struct {
 	empty *child
 	real  *target // production settings
 	dev   *target // dev mode: decisions without a person
+	texts *target // dev mode, with text messages to twilio
+
+	twilio *child
 }
 
 // target is a service under measurement, with whom it knows.
@@ -55,17 +59,20 @@ const (
 
 func (b *bench) phases() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"authorize": b.authorize, "poll": b.poll, "redeem": b.redeem, "decide": b.decide}
+		"authorize": b.authorize, "poll": b.poll, "redeem": b.redeem, "decide": b.decide,
+		"channels": b.channels}
 }
 
 func (b *bench) stop() {
-	for _, t := range []*target{b.real, b.dev} {
+	for _, t := range []*target{b.real, b.dev, b.texts} {
 		if t != nil {
 			t.stop()
 		}
 	}
-	if b.empty != nil {
-		b.empty.stop()
+	for _, c := range []*child{b.empty, b.twilio} {
+		if c != nil {
+			c.stop()
+		}
 	}
 }
 
@@ -76,7 +83,7 @@ func (b *bench) time() time.Duration { return time.Duration(b.Seconds * float64(
 // service starts the production-like service once.
 func (b *bench) service(ctx context.Context) (t *target, err error) {
 	if b.real == nil {
-		b.real, err = b.start(ctx, "service", false)
+		b.real, err = b.start(ctx, "service", productionArgs()...)
 	}
 	return b.real, err
 }
@@ -84,17 +91,18 @@ func (b *bench) service(ctx context.Context) (t *target, err error) {
 // devService starts the service in dev mode once.
 func (b *bench) devService(ctx context.Context) (t *target, err error) {
 	if b.dev == nil {
-		b.dev, err = b.start(ctx, "dev", true)
+		b.dev, err = b.start(ctx, "dev", "--dev")
 	}
 	return b.dev, err
 }
 
-func (b *bench) start(ctx context.Context, name string, dev bool) (*target, error) {
+func (b *bench) start(ctx context.Context, name string, args ...string) (*target, error) {
 	b.say("start " + name)
-	c, err := startService(ctx, b.folder, name, dev)
+	c, err := startService(ctx, b.folder, name, args...)
 	if err != nil {
 		return nil, err
 	}
+	dev := slices.Contains(args, "--dev")
 	t := &target{child: c, dev: dev, host: "approve.example.com",
 		header: "X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1\r\n"}
 	if dev {
@@ -128,7 +136,8 @@ func (t *target) populate(ctx context.Context) error {
 	for i := range t.people {
 		g.Go(func() error {
 			t.people[i] = fmt.Sprintf("person-%d", i)
-			body := newPerson{LoginHints: []string{t.people[i]}, Name: fmt.Sprintf("Person %d", i), Locale: "en", Zone: "UTC"}
+			body := newPerson{LoginHints: []string{t.people[i]}, Name: fmt.Sprintf("Person %d", i), Locale: "en", Zone: "UTC",
+				Phone: benchPhone(i)}
 			return api.call(ctx, "POST", "/people", body, nil)
 		})
 	}

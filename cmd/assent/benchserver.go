@@ -154,26 +154,25 @@ func (c *child) stop() {
 	}
 }
 
-// startService runs `assent serve` over a new data folder. Outside dev mode it stands behind the load generator as
-// behind a TLS terminator.
-func startService(ctx context.Context, folder, name string, dev bool) (*child, error) {
+// startService runs `assent serve` over a new data folder.
+func startService(ctx context.Context, folder, name string, args ...string) (*child, error) {
 	data := filepath.Join(folder, name)
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}
-	if dev {
-		args = append(args, "--dev")
-	} else { // a few people are asked by everybody
-		args = append(args, "--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32",
-			"--people-per-minute", "0", "--prompts-per-minute", "0", "--prompts-open", "0", "--cool-down", "0", "--person-messages", "0")
-	}
+	args = append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args...)
 	c, err := startChild(ctx, folder, name, args...)
 	if err != nil {
 		return nil, err
 	}
 	c.data = data
 	return c, nil
+}
+
+// productionArgs put a service behind the load generator as behind a TLS terminator. A few people are asked by everybody.
+func productionArgs() []string {
+	return []string{"--issuer", "https://approve.example.com", "--trusted-proxy", "127.0.0.1/32",
+		"--people-per-minute", "0", "--prompts-per-minute", "0", "--prompts-open", "0", "--cool-down", "0", "--person-messages", "0"}
 }
 
 // counters are the metrics of a running service by name and labels, as /metrics writes them.

@@ -39,7 +39,8 @@ type cli struct {
 	Bench   benchCmd   `cmd:"" help:"Measure this binary on this machine."`
 	Version versionCmd `cmd:"" help:"Print version and licences."`
 
-	BenchEmpty benchEmptyCmd `cmd:"" hidden:"" name:"bench-empty" help:"Serve an empty handler to compare with."`
+	BenchEmpty  benchEmptyCmd  `cmd:"" hidden:"" name:"bench-empty" help:"Serve an empty handler to compare with."`
+	BenchTwilio benchTwilioCmd `cmd:"" hidden:"" name:"bench-twilio" help:"Serve a provider of text messages that takes its time."`
 
 	tables tables
 }
