@@ -123,10 +123,7 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 }
 
 func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *once) ([]byte, error) {
-	if _, err := o.find(c.r.Context()); !errors.Is(err, approvals.ErrNotFound) {
-		if err == nil {
-			return h.again(c, r) // redeemed by the same call, a moment ago
-		}
+	if _, err := o.kept(c.r.Context()); err != nil {
 		return nil, err
 	}
 	at := h.Now()
@@ -138,12 +135,25 @@ func (h *Handler) redeemOnce(c *call, r *approvals.Request, granted grant, o *on
 	also = append(also, granted.also...)
 	_, err = h.Desk.Redeem(c.r.Context(), c.agent.ID, r.ID, c.secret, also...)
 	if errors.Is(err, approvals.ErrRedeemed) || errors.Is(err, approvals.ErrConflict) {
-		return h.again(c, r)
+		return h.redeemOvertaken(c, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return body, nil
+}
+
+// redeemOvertaken answers when something else was written a moment ago: a redemption, or person or agent. What this call
+// has read is from before that, so it looks again; an approval that still stands can be collected by the next try.
+func (h *Handler) redeemOvertaken(c *call, conflict error) ([]byte, error) {
+	r, err := h.look(c)
+	if err != nil {
+		return nil, err
+	}
+	if r.State != approvals.Redeemed {
+		return nil, conflict
+	}
+	return h.again(c, r)
 }
 
 // again answers a redemption of what has been redeemed: with the same bytes if it is the same call, and the person and
@@ -169,7 +179,7 @@ func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 // usedAgain refuses an auth_req_id that has been spent. For as long as a lost answer may be asked for again, that is
 // all; afterwards two parties seem to have it, and what was issued for it is revoked (REQ-199).
 func (h *Handler) usedAgain(c *call, r *approvals.Request) error {
-	if !r.RevokedAt.IsZero() || c.at.Before(r.EndedAt.Add(redeemedLifetime)) {
+	if !r.RevokedAt.IsZero() || r.EndedAt.IsZero() || c.at.Before(r.EndedAt.Add(redeemedLifetime)) {
 		return errUsed
 	}
 	if err := h.endAll(c, r.ID, approvals.RevokedReuse); err != nil {
