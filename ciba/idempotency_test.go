@@ -102,6 +102,7 @@ func TestRedeemedOnce(t *testing.T) {
 		{"another client", nil, "k1", []string{"client_id", "other", "client_secret", otherSecret}, "invalid_grant"},
 		{"wrong secret", nil, "k1", []string{"client_secret", "wrong"}, "invalid_client"},
 		{"person disabled", func(t *testing.T, s *service) { s.disable(t, "p-ann") }, "k1", nil, "invalid_grant"},
+		{"revoked by the person", func(t *testing.T, s *service) { s.revoke(t) }, "k1", nil, "invalid_grant"},
 		{"type taken away", func(t *testing.T, s *service) {
 			s.change(t, "travel", func(a *approvals.Agent) { a.Types = nil })
 		}, "k1", nil, "invalid_grant"},
@@ -147,6 +148,18 @@ func (s *service) repeat(handle, key string, pairs []string) answer {
 		return s.send("/token", typeJSON, `{"auth_req_id":"`+handle+`","grant_type":"`+GrantCIBA+`","client_secret":"`+testSecret+`","client_id":"travel"}`, headers...)
 	}
 	return s.post("/token", tk(handle, pairs...), headers...)
+}
+
+// revoke does what the page does when the person wants nobody to use what was approved.
+func (s *service) revoke(t *testing.T) {
+	t.Helper()
+	list, err := s.Desk.List(t.Context(), approvals.Query{States: []approvals.State{approvals.Redeemed}})
+	must(t, err)
+	for _, r := range list {
+		_, err := s.Desk.Revoke(t.Context(), r.ID, approvals.Revocation{
+			By: approvals.Actor{Kind: "person", ID: string(r.Subject)}, Why: approvals.RevokedByPerson})
+		must(t, err)
+	}
 }
 
 func (s *service) records(t *testing.T, kind string) string {

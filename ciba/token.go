@@ -157,13 +157,13 @@ func (h *Handler) redeemOvertaken(c *call, conflict error) ([]byte, error) {
 }
 
 // again answers a redemption of what has been redeemed: with the same bytes if it is the same call, and the person and
-// the grant are still good; otherwise with invalid_grant (REQ-199).
+// the grant are still good, and nobody has revoked it; otherwise with invalid_grant (REQ-199).
 func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 	o, err := h.onceOf(c, kindRedeemed)
 	if err != nil {
 		return nil, err
 	}
-	if o == nil {
+	if o == nil || !r.RevokedAt.IsZero() {
 		return nil, h.usedAgain(c, r)
 	}
 	body, err := o.find(c.r.Context())
