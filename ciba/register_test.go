@@ -139,7 +139,7 @@ func TestRegistrationRefuses(t *testing.T) {
 	s := newService(t, selfService)
 	token := s.initialToken(t, 1000, travelBounds)
 	set, other := `"jwks":`+jwksOf("ES256"), `"jwks_uri":"https://keys.example/set"`
-	const wrong = "invalid_client_metadata"
+	const wrong, keyed = "invalid_client_metadata", `"token_endpoint_auth_method":"private_key_jwt"`
 	tests := []struct {
 		name, members, code string
 	}{
@@ -152,19 +152,20 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"no grant", `"grant_types":[]`, wrong},
 		{"REQ-022 push", `"backchannel_token_delivery_mode":"push"`, wrong},
 		{"REQ-023 ping without an endpoint", `"backchannel_token_delivery_mode":"ping"`, wrong},
-		{"REQ-023 endpoint without TLS", ping("http://keys.example/cb") + "," + other, wrong},
-		{"REQ-023 endpoint with a password", ping("https://u:p@keys.example/cb") + "," + other, wrong},
-		{"REQ-023 endpoint with a fragment", ping("https://keys.example/cb#x") + "," + other, wrong},
-		{"REQ-024 endpoint at an address", ping("https://169.254.169.254/cb") + "," + other, wrong},
-		{"REQ-024 endpoint on this machine", ping("https://localhost/cb") + "," + other, wrong},
-		{"REQ-025 endpoint elsewhere", ping("https://victim.example/cb") + "," + other, wrong},
+		{"REQ-023 endpoint without TLS", ping("http://keys.example/cb") + "," + other + "," + keyed, wrong},
+		{"REQ-023 endpoint with a password", ping("https://u:p@keys.example/cb") + "," + other + "," + keyed, wrong},
+		{"REQ-023 endpoint with a fragment", ping("https://keys.example/cb#x") + "," + other + "," + keyed, wrong},
+		{"REQ-024 endpoint at an address", ping("https://169.254.169.254/cb") + "," + other + "," + keyed, wrong},
+		{"REQ-024 endpoint on this machine", ping("https://localhost/cb") + "," + other + "," + keyed, wrong},
+		{"REQ-025 endpoint elsewhere", ping("https://victim.example/cb") + "," + other + "," + keyed, wrong},
+		{"REQ-025 endpoint where keys lie that it needs not use", ping("https://keys.example/cb") + "," + other, wrong},
 		{"REQ-025 endpoint of a client with its own keys", ping("https://keys.example/cb") + "," + set, wrong},
 		{"REQ-026 none", `"backchannel_authentication_request_signing_alg":"none",` + set, wrong},
 		{"REQ-026 HS256", `"backchannel_authentication_request_signing_alg":"HS256",` + set, wrong},
 		{"REQ-026 RS256", `"backchannel_authentication_request_signing_alg":"RS256",` + set, wrong},
 		{"REQ-027 user code is a string", `"backchannel_user_code_parameter":"true"`, wrong},
 		{"REQ-028 both key sets", set + "," + other, wrong},
-		{"REQ-028 no keys", `"token_endpoint_auth_method":"private_key_jwt"`, wrong},
+		{"REQ-028 no keys", keyed, wrong},
 		{"REQ-028 no keys to sign requests", `"backchannel_authentication_request_signing_alg":"ES256"`, wrong},
 		{"jwks_uri without TLS", `"jwks_uri":"http://keys.example/"`, wrong},
 		{"jwks_uri with a password", `"jwks_uri":"https://u:p@keys.example/"`, wrong},
@@ -229,7 +230,7 @@ func ping(endpoint string) string {
 	return `"backchannel_token_delivery_mode":"ping","backchannel_client_notification_endpoint":"` + endpoint + `"`
 }
 
-// REQ-025: pings go where the keys of the client are, or where the operator lets them.
+// REQ-025: pings go where the keys that the client must use are, or where the operator lets them.
 func TestPingsOfSelfRegistered(t *testing.T) {
 	row(t, "REQ-020", "REQ-023", "REQ-025")
 	t.Parallel()
@@ -238,7 +239,8 @@ func TestPingsOfSelfRegistered(t *testing.T) {
 	for _, members := range []string{
 		ping("https://agents.example:8443/cb") + `,"jwks":` + jwksOf("ES256"),
 		ping("https://AGENTS.example/cb"),
-		ping("https://keys.example/cb") + `,"jwks_uri":"https://keys.example/set"`,
+		ping("https://keys.example/cb") + `,"jwks_uri":"https://keys.example/set","token_endpoint_auth_method":"private_key_jwt"`,
+		ping("https://keys.example/cb") + `,"jwks_uri":"https://keys.example/set","backchannel_authentication_request_signing_alg":"ES256"`,
 	} {
 		a := s.json("POST", "/register", token, "{"+members+"}")
 		if a.status != 201 || a.text("backchannel_token_delivery_mode") != "ping" || a.text("backchannel_client_notification_endpoint") == "" {

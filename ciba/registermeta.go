@@ -163,7 +163,7 @@ func (h *Handler) withinBounds(m Metadata, b Bounds) error {
 		{!exceeds(m.Audiences, b.Audiences), "allowed_audiences", "goes beyond the initial access token"},
 		{m.AssertionAudience == audienceStrict || b.Compat, "assertion_audience", "must be strict"},
 		{m.tellsOwn(b.Hosts), "backchannel_client_notification_endpoint",
-			"must be at the host of jwks_uri, or at one that the initial access token allows"},
+			"must be at the host of jwks_uri whose keys the client must use, or at one that the initial access token allows"},
 	} {
 		if !r.ok {
 			return &approvals.FieldError{Field: r.field, Rule: r.rule}
@@ -173,13 +173,23 @@ func (h *Handler) withinBounds(m Metadata, b Bounds) error {
 }
 
 // tellsOwn is REQ-025: what is called when there is a result must be the client's own place, which the keys at the same
-// host show, or one that an operator has named. Otherwise a client could have us call whomever it likes.
+// host show if it has to use them, or one that an operator has named. Otherwise a client could have us call whomever it
+// likes.
 func (m Metadata) tellsOwn(hosts []string) bool {
 	if m.NotifyURL == "" {
 		return true
 	}
 	host := hostOf(m.NotifyURL)
+	if !m.usesKeys() {
+		return slices.Contains(hosts, host)
+	}
 	return host != "" && (host == hostOf(m.JWKSURI) || slices.Contains(hosts, host))
+}
+
+// usesKeys reports whether the client gets nowhere without the keys that it has registered. Otherwise its jwks_uri may
+// be anybody's.
+func (m Metadata) usesKeys() bool {
+	return m.AuthMethod == PrivateKeyJWT || m.AuthMethod == SelfSignedTLSAuth || m.RequestAlg != ""
 }
 
 func hostOf(text string) string {

@@ -102,7 +102,7 @@ type tokenAddCmd struct {
 	Type     []string `placeholder:"TYPE" help:"authorization_details type that its agents may use; repeat. Default: all built-in types."`
 	Scope    []string `placeholder:"SCOPE" help:"Scope that they may ask for beside openid, profile and email; repeat."`
 	Audience []string `placeholder:"URI" help:"Resource that their tokens may be meant for; repeat. Default: the default audience."`
-	Host     []string `name:"notify-host" placeholder:"HOST" help:"Host that they may be pinged at; repeat. Default: the host of their jwks_uri."`
+	Host     []string `name:"notify-host" placeholder:"HOST" help:"Host that they may be pinged at; repeat. Default: the host of the jwks_uri whose keys they must use."`
 	Refresh  bool     `help:"Let them come back on an approval (the refresh_token grant)."`
 	Compat   bool     `help:"Let them choose assertion_audience compat."`
 }

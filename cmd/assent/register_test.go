@@ -136,7 +136,7 @@ func TestRegistrationIsGuarded(t *testing.T) {
 	}
 	for _, host := range hosts {
 		status, answer := registers(t, p, "POST", made.Endpoint, made.Token, map[string]any{"jwks_uri": tr.url(host),
-			"backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": tr.url(host)})
+			"token_endpoint_auth_method": "private_key_jwt", "backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": tr.url(host)})
 		if status != 400 || answer["error"] != "invalid_client_metadata" || tr.count.Load() != 0 {
 			t.Errorf("ping to %s: status %d %v, %d connections", host, status, answer, tr.count.Load())
 		}
