@@ -162,10 +162,11 @@ func (i *issuer) about(r *approvals.Request, d *approvals.Decision, at time.Time
 	return a
 }
 
-// endOf is when a token ends that is issued now: nothing outlives the day until which the agent may come back.
+// endOf is when a token ends that is issued now: nothing outlives the day until which the agent may come back. Once that
+// day is over, an approval is good for one token like any other.
 func endOf(r *approvals.Request, at time.Time) time.Time {
 	end := at.Add(tokenLife)
-	if !r.Until.IsZero() && r.Until.Before(end) {
+	if at.Before(r.Until) && r.Until.Before(end) {
 		return r.Until
 	}
 	return end

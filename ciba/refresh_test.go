@@ -366,6 +366,24 @@ func TestAccessTokenEndsWithTheApproval(t *testing.T) {
 	})
 }
 
+// TestCollectedLate: who collects when the day is over gets a token that lives, and none to come back with.
+func TestCollectedLate(t *testing.T) {
+	row(t, "REQ-198", "REQ-241")
+	synctest.Test(t, func(t *testing.T) {
+		s := stays(t, func(p *Parts) { p.Desk.Terms.Standing = day })
+		handle := s.ask(t, "client_id", "stay", "scope", "openid trips.book offline_access", "requested_expiry", "259200")
+		time.Sleep(2 * day)
+		s.approve(t, handle)
+		a := s.post("/token", tk(handle, "client_id", "stay"))
+		if a.status != http.StatusOK || a.json["expires_in"] != tokenLife.Seconds() || a.text("refresh_token") != "" {
+			t.Fatalf("%d %s", a.status, a.raw)
+		}
+		if !s.active(t, a.text("access_token"), "client_id", "stay") {
+			t.Error("the token is dead")
+		}
+	})
+}
+
 // TestRefreshReuse: an exchanged token that comes again is refused; unless its answer may just have been lost, everything
 // that was issued ends (RFC 9700 section 4.14.2).
 func TestRefreshReuse(t *testing.T) {
