@@ -57,6 +57,7 @@ type discovery struct {
 // discovery renders the one document that both well-known paths serve (REQ-001).
 func (h *Handler) discovery() ([]byte, error) {
 	root := strings.TrimSuffix(h.Issuer, "/")
+	methods := h.Profile.methods(h.MTLS.methods()) // every endpoint authenticates clients in the same way
 	raw, err := json.Marshal(discovery{
 		Issuer:           h.Issuer,
 		Backchannel:      root + "/bc-authorize",
@@ -74,7 +75,7 @@ func (h *Handler) discovery() ([]byte, error) {
 		RequestAlgs:      requestAlgs,
 		SignedOnly:       h.Profile == ProfileFAPI,
 		UserCode:         true,
-		AuthMethods:      h.Profile.methods(h.MTLS.methods()),
+		AuthMethods:      methods,
 		AuthAlgs:         assertionAlgs,
 		CertificateBound: h.MTLS != nil, // REQ-009
 		DPoPAlgs:         dpopAlgs,
@@ -86,9 +87,9 @@ func (h *Handler) discovery() ([]byte, error) {
 		ACRs:             h.ACRs,
 		DetailTypes:      h.Desk.Renderer.Types.Names(),
 
-		IntrospectMethods: h.MTLS.methods(),
+		IntrospectMethods: methods,
 		IntrospectAlgs:    assertionAlgs,
-		RevokeMethods:     h.MTLS.methods(),
+		RevokeMethods:     methods,
 		RevokeAlgs:        assertionAlgs,
 	})
 	if err != nil {

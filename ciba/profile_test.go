@@ -109,9 +109,11 @@ func TestProfileMetadata(t *testing.T) {
 	t.Parallel()
 	s := newFAPI(t)
 	a := s.get("/.well-known/openid-configuration")
-	methods, _ := a.json["token_endpoint_auth_methods_supported"].([]any)
-	if !slices.Contains(methods, any(PrivateKeyJWT)) || slices.Contains(methods, any(SecretBasic)) || slices.Contains(methods, any(SecretPost)) {
-		t.Errorf("methods %v", methods)
+	for _, endpoint := range []string{"token", "introspection", "revocation"} {
+		methods, _ := a.json[endpoint+"_endpoint_auth_methods_supported"].([]any)
+		if !slices.Contains(methods, any(PrivateKeyJWT)) || slices.Contains(methods, any(SecretBasic)) || slices.Contains(methods, any(SecretPost)) {
+			t.Errorf("%s: methods %v", endpoint, methods)
+		}
 	}
 	modes, _ := a.json["backchannel_token_delivery_modes_supported"].([]any)
 	if !slices.Contains(modes, any("poll")) || slices.Contains(modes, any("push")) {
