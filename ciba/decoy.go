@@ -57,6 +57,15 @@ func (ds *decoys) take(id approvals.AgentID, until, now time.Time, limit int) er
 	return nil
 }
 
+// give takes back one place until then, if it is still counted.
+func (ds *decoys) give(id approvals.AgentID, until time.Time) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if i := slices.IndexFunc(ds.of[id], until.Equal); i >= 0 {
+		ds.of[id] = slices.Delete(ds.of[id], i, i+1)
+	}
+}
+
 // openDecoy takes the place of [asking.open] for nobody: the same answer, after the same wait for the disk.
 func (a *asking) openDecoy() ([]byte, error) {
 	random := make([]byte, 32)
@@ -71,7 +80,19 @@ func (a *asking) openDecoy() ([]byte, error) {
 	if err := a.h.decoys.take(a.agent.ID, d.ExpiresAt, at, a.h.Desk.Terms.MaxOpen); err != nil {
 		return nil, err
 	}
-	a.id = approvals.NewID(at)
+	body, err := a.keepDecoy(d, secret)
+	if err != nil {
+		a.h.decoys.give(a.agent.ID, d.ExpiresAt) // nothing was made
+	}
+	if errors.Is(err, approvals.ErrConflict) {
+		return a.overtaken(err)
+	}
+	return body, err
+}
+
+// keepDecoy stores a decoy with what a request would have brought along.
+func (a *asking) keepDecoy(d decoy, secret string) ([]byte, error) {
+	a.id = approvals.NewID(d.CreatedAt)
 	body, writes, err := a.acknowledge(a.id, secret, d.ExpiresAt.Sub(d.CreatedAt))
 	if err != nil {
 		return nil, err
@@ -81,11 +102,7 @@ func (a *asking) openDecoy() ([]byte, error) {
 		return nil, fmt.Errorf("keep decoy: %w", err)
 	}
 	writes = append(writes, approvals.PutNew(kindDecoy, string(a.id), value, d.ExpiresAt.Add(decoyLife)))
-	err = a.h.Records.Apply(context.WithoutCancel(a.r.Context()), writes...)
-	if errors.Is(err, approvals.ErrConflict) {
-		return a.overtaken(err)
-	}
-	return body, err
+	return body, a.h.Records.Apply(context.WithoutCancel(a.r.Context()), writes...)
 }
 
 // lookDecoy is [approvals.Desk.Look] for decoys.
@@ -137,5 +154,6 @@ func (h *Handler) cancelDecoy(c *call) (*approvals.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.decoys.give(d.Agent, d.ExpiresAt)
 	return d.request(c.id, h.Now()), nil
 }

@@ -76,6 +76,17 @@ func TestBlind(t *testing.T) {
 		time.Sleep(time.Minute)
 		same("expired", "/token", real, nobody)
 		same("withdraw what has expired", "/requests/cancel", real, nobody)
+		for range 2 { // before and after the desk has noticed
+			same("expired", "/requests/status", real, nobody)
+			for _, handle := range []string{real, nobody} {
+				a := s.post("/requests/status", tk(handle, "client_id", "blind"))
+				if a.text("ended_at") != a.text("expires_at") {
+					t.Errorf("expired: %s", a.raw)
+				}
+			}
+			_, err := s.Desk.Sweep(t.Context())
+			must(t, err)
+		}
 		if a := s.post("/token", tk(nobody, "client_id", "blind")); a.code() != "expired_token" {
 			t.Errorf("%d %s", a.status, a.raw)
 		}
@@ -152,6 +163,31 @@ func TestDecoysAreBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		open("blind", "nobody", 200)
 	})
+}
+
+// TestDecoysGiveTheirPlace: as with real requests, what was withdrawn, or never made, takes no place.
+func TestDecoysGiveTheirPlace(t *testing.T) {
+	row(t, "REQ-282")
+	for _, hint := range []string{"ann", "nobody"} {
+		t.Run(hint, func(t *testing.T) {
+			s := newService(t)
+			s.addBlind(t)
+			s.Desk.Terms.MaxOpen = 1
+			f := bc("client_id", "blind", "login_hint", hint)
+			for range 3 {
+				a := s.post("/bc-authorize", f)
+				if a.status != 200 {
+					t.Fatalf("%d %s", a.status, a.raw)
+				}
+				for range 2 {
+					s.post("/requests/cancel", tk(a.text("auth_req_id"), "client_id", "blind"))
+				}
+			}
+			if s.post("/bc-authorize", f).status != 200 || s.post("/bc-authorize", f).status != errTooMany.status {
+				t.Error("a place was given back twice")
+			}
+		})
+	}
 }
 
 // TestDecoyCannotBeDecided: there is nothing that a person could be shown or asked.

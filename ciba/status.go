@@ -8,7 +8,7 @@ import (
 )
 
 // statusAnswer tells an agent where its request stands. It is our own, so it may say what CIBA has no place for: the
-// person's note, and why a request was withdrawn.
+// person's note, and that the agent itself has withdrawn.
 type statusAnswer struct {
 	State     approvals.State  `json:"state"`
 	Request   approvals.ID     `json:"request"` // txn of the token; no secret
@@ -74,8 +74,13 @@ func (h *Handler) status(c *call) ([]byte, error) {
 func (h *Handler) statusOf(c *Client, r *approvals.Request) statusAnswer {
 	at := h.Now()
 	s := statusAnswer{State: r.StateAt(at), Request: r.ID, CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt),
-		ExpiresIn: max(0, int(r.ExpiresAt.Sub(at)/time.Second)), EndedAt: stamp(r.EndedAt), Reason: r.Reason,
-		Progress: progressOf(c, r)}
+		ExpiresIn: max(0, int(r.ExpiresAt.Sub(at)/time.Second)), EndedAt: stamp(r.EndedAt), Progress: progressOf(c, r)}
+	if s.State == approvals.Expired { // whenever that was noticed: nobody notices the end of a decoy (REQ-282)
+		s.EndedAt = s.ExpiresAt
+	}
+	if r.Reason == approvals.WithdrawnByAgent { // other reasons are ours, and the person's (AO-009)
+		s.Reason = r.Reason
+	}
 	if n := len(r.Decisions); n > 0 {
 		s.DecidedAt = stamp(r.Decisions[n-1].At)
 		if s.State == approvals.Denied {

@@ -18,6 +18,7 @@ import (
 	"assent/approvals"
 )
 
+// TestStatus: with AO-009, an agent hears of no reason but its own.
 func TestStatus(t *testing.T) {
 	var details any
 	must(t, json.Unmarshal([]byte(payment), &details))
@@ -39,7 +40,21 @@ func TestStatus(t *testing.T) {
 				"ended_at": "2000-01-01T00:00:10Z", "note": `too "much" <b>`}},
 		{"withdrawn", func(t *testing.T, s *service, handle string) { s.post("/requests/cancel", tk(handle)) },
 			map[string]any{"state": "cancelled", "expires_in": 290.0, "ended_at": "2000-01-01T00:00:10Z", "reason": "withdrawn_by_agent"}},
-		{"expired", func(*testing.T, *service, string) { time.Sleep(5 * time.Minute) }, map[string]any{"state": "expired", "expires_in": 0.0}},
+		{"expired", func(*testing.T, *service, string) { time.Sleep(5 * time.Minute) },
+			map[string]any{"state": "expired", "expires_in": 0.0, "ended_at": "2000-01-01T00:05:00Z"}},
+		{"expired and swept", func(t *testing.T, s *service, _ string) {
+			time.Sleep(6 * time.Minute)
+			_, err := s.Desk.Sweep(t.Context())
+			must(t, err)
+		}, map[string]any{"state": "expired", "expires_in": 0.0, "ended_at": "2000-01-01T00:05:00Z"}},
+		{"withdrawn by the person", func(t *testing.T, s *service, handle string) { s.end(t, handle, approvals.WithdrawnByPerson) },
+			map[string]any{"state": "cancelled", "expires_in": 290.0, "ended_at": "2000-01-01T00:00:10Z"}},
+		{"no longer eligible", func(t *testing.T, s *service, handle string) { s.end(t, handle, approvals.NotEligible) },
+			map[string]any{"state": "cancelled", "expires_in": 290.0, "ended_at": "2000-01-01T00:00:10Z"}},
+		{"quiet hours", func(t *testing.T, s *service, handle string) {
+			_, err := s.Desk.Fail(t.Context(), idOf(handle), approvals.QuietTime)
+			must(t, err)
+		}, map[string]any{"state": "failed", "expires_in": 290.0, "ended_at": "2000-01-01T00:00:10Z"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,6 +76,13 @@ func TestStatus(t *testing.T) {
 			})
 		})
 	}
+}
+
+// end withdraws a request for a reason that is not its agent's.
+func (s *service) end(t *testing.T, handle string, why approvals.Reason) {
+	t.Helper()
+	_, err := s.Desk.Cancel(t.Context(), idOf(handle), approvals.Actor{Kind: "service"}, why)
+	must(t, err)
 }
 
 // seen is the progress of a request that nobody was told of.

@@ -15,8 +15,8 @@ type Status struct {
 	Request   string          `json:"request"`
 	ExpiresAt time.Time       `json:"expires_at"`
 	DecidedAt time.Time       `json:"decided_at,omitzero"`
-	Reason    string          `json:"reason,omitempty"`
-	Note      string          `json:"note,omitempty"` // what the person wrote with a no
+	Reason    string          `json:"reason,omitempty"` // withdrawn_by_agent, when that is how it ended
+	Note      string          `json:"note,omitempty"`   // what the person wrote with a no
 	Details   json.RawMessage `json:"authorization_details,omitempty"`
 	Progress  []Progress      `json:"progress,omitempty"`
 }
