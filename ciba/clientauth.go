@@ -210,9 +210,12 @@ func basic(line string) *proof {
 	return p
 }
 
+// maxClientID is the longest client_id.
+const maxClientID = 255
+
 // find returns the agent and what we keep about it, or nobody's client with a nil agent.
 func (cs *clients) find(ctx context.Context, id string) (*approvals.Agent, *Client, error) {
-	if id == "" || len(id) > 255 {
+	if id == "" || len(id) > maxClientID {
 		return nil, cs.nobody, nil
 	}
 	agent, err := cs.directory.Agent(ctx, approvals.AgentID(id))

@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -85,6 +86,7 @@ func New(p Parts) (*Handler, error) {
 		codes: newCodes(p.Records), decoys: decoys{of: map[approvals.AgentID][]time.Time{}},
 		proofs:  &proofs{root: p.Root, replay: p.Replay, origins: origins},
 		issuer:  &issuer{name: p.Issuer, audience: p.DefaultAudience, keys: p.Keyring},
+		gauges:  gauges{failures: failures{seed: maphash.MakeSeed()}},
 		closing: make(chan struct{})}
 	h.grants = map[string]func(*call) ([]byte, error){
 		GrantCIBA: h.collect,

@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"errors"
+	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -31,7 +32,7 @@ const anybody = 10
 const limitWindow = time.Minute
 
 // maxTallied bounds the memory of a tally.
-const maxTallied = 100_000
+const maxTallied = 10_000
 
 var (
 	errFailing = &fault{status: http.StatusTooManyRequests, code: "temporarily_unavailable",
@@ -42,44 +43,71 @@ var (
 
 // gauges are the tallies of a handler.
 type gauges struct {
-	failures, people, unknown tally
-	strange                   atomic.Uint64 // parameters that nobody knows (REQ-081)
+	failures failures
+	asked    tally // persons by client
+	people   tally // how many of them
+	unknown  tally
+	strange  atomic.Uint64 // parameters that nobody knows (REQ-081)
 }
 
 // tally counts by key within a minute of its own, which begins with the first thing counted.
 type tally struct {
-	mu    sync.Mutex
-	since time.Time
-	of    map[string]int
+	ends atomic.Int64 // of the minute, in nanoseconds since 1970; most of the time nothing was counted
+	mu   sync.Mutex
+	of   map[string]int
 }
+
+// theRest is what all keys are that a tally has no room for. No client and no address has such a name.
+const theRest = "\n"
 
 // over returns how many seconds of the minute are left when key has reached limit, and 0 when it has not.
 func (t *tally) over(key string, limit int, at time.Time) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if limit == 0 || t.of[key] < limit || t.spent(at) {
+	if limit == 0 || t.spent(at) {
 		return 0
 	}
-	return int((limitWindow - at.Sub(t.since) + time.Second - 1) / time.Second)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	left := time.Duration(t.ends.Load() - at.UnixNano())
+	if t.of[t.name(key)] < limit || left <= 0 {
+		return 0
+	}
+	return int((left + time.Second - 1) / time.Second)
 }
 
-// add counts one more of each key and returns how many the first one has now. Beyond its memory a tally counts known
-// keys only: who floods it gains no room for anything but new names.
+// add counts one more of each key and returns how many the first one has now. Beyond its memory a tally counts all new
+// keys as one: who floods it gains no room for anything, and what comes only then is not free.
 func (t *tally) add(at time.Time, keys ...string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.of == nil || t.spent(at) {
-		t.since, t.of = at, map[string]int{}
+	if t.spent(at) {
+		t.of = map[string]int{}
+		t.ends.Store(at.Add(limitWindow).UnixNano())
 	}
 	for _, key := range keys {
-		if _, known := t.of[key]; known || len(t.of) < maxTallied {
-			t.of[key]++
-		}
+		t.of[t.name(key)]++
 	}
-	return t.of[keys[0]]
+	return max(t.of[keys[0]], 1)
 }
 
-func (t *tally) spent(at time.Time) bool { return at.Sub(t.since) >= limitWindow }
+// name is the key that counts for this one.
+func (t *tally) name(key string) string {
+	if _, known := t.of[key]; known || len(t.of) < maxTallied {
+		return key
+	}
+	return theRest
+}
+
+func (t *tally) spent(at time.Time) bool { return at.UnixNano() >= t.ends.Load() }
+
+// failures are tallied apart by address, so that neither locks nor a flood from some are felt by all.
+type failures struct {
+	seed   maphash.Seed
+	shards [16]tally
+}
+
+func (f *failures) of(from string) *tally {
+	return &f.shards[maphash.String(f.seed, from)%uint64(len(f.shards))]
+}
 
 // authenticate decides who calls, unless the same has been tried too often from the same address (REQ-072). Whoever
 // calls from elsewhere is not touched, so nobody can lock a client out.
@@ -89,28 +117,31 @@ func (h *Handler) authenticate(c *call) (err error) {
 		return errFailing.after(wait)
 	}
 	c.caller, err = h.clients.authenticate(c.r, c.form, c.at)
-	if err == errClient || err == errClientBasic {
-		h.gauges.failures.add(c.at, from, from+" "+claimedClient(c))
+	if h.Limits.Failures > 0 && (err == errClient || err == errClientBasic) {
+		h.gauges.failures.of(from).add(c.at, from, from+" "+claimedClient(c))
 	}
 	return err
 }
 
 // failing looks at the client's name only where there have been failures before.
 func (h *Handler) failing(c *call, from string) (wait int) {
-	failures, limit := &h.gauges.failures, h.Limits.Failures
+	failures, limit := h.gauges.failures.of(from), h.Limits.Failures
 	if failures.over(from, limit, c.at) == 0 {
 		return 0
 	}
 	return max(failures.over(from, anybody*limit, c.at), failures.over(from+" "+claimedClient(c), limit, c.at))
 }
 
-// claimedClient is who the caller says to be.
+// claimedClient is who the caller says to be. All names that no client can have are one.
 func claimedClient(c *call) string {
-	offered, err := offer(c.r.Header, c.form)
-	if err != nil || offered == nil {
-		return c.form.get("client_id")
+	id := c.form.get("client_id")
+	if offered, err := offer(c.r.Header, c.form); err == nil && offered != nil {
+		id = offered.id
 	}
-	return offered.id
+	if len(id) > maxClientID {
+		return ""
+	}
+	return id
 }
 
 // addressOf is the network that counts as one source: an address, or what one host owns in IPv6.
@@ -148,7 +179,7 @@ func (a *asking) resolve() (*approvals.Person, error) {
 
 // countPerson counts each hint of a client once.
 func (a *asking) countPerson(client string) {
-	if a.h.Limits.People > 0 && a.h.gauges.people.add(a.at, client+" "+strings.Join(a.hint.names, " ")) == 1 {
+	if a.h.Limits.People > 0 && a.h.gauges.asked.add(a.at, client+" "+strings.Join(a.hint.names, " ")) == 1 {
 		a.h.gauges.people.add(a.at, client)
 	}
 }

@@ -125,21 +125,45 @@ func TestUnknownParametersAreCounted(t *testing.T) {
 	}
 }
 
-// TestTallyIsBounded: whoever floods it costs no more memory, and what is known is counted on.
+// TestTallyIsBounded: whoever floods it costs no more memory; what is known is counted on, and what is new is not free.
 func TestTallyIsBounded(t *testing.T) {
+	row(t, "REQ-072")
 	var c tally
 	at := time.Now()
 	c.add(at, "known")
 	for i := range maxTallied + 10 {
 		c.add(at, fmt.Sprint(i))
 	}
-	if len(c.of) > maxTallied || c.add(at, "known") != 2 {
+	if len(c.of) > maxTallied+1 || c.add(at, "known") != 2 {
 		t.Errorf("%d keys, known %d", len(c.of), c.of["known"])
+	}
+	if c.add(at, "new") != 1 || c.over("new", 10, at) != 60 || c.over("new", 20, at) != 0 {
+		t.Errorf("the rest has %d", c.of[theRest])
 	}
 	if wait := c.over("known", 2, at.Add(59_500*time.Millisecond)); wait != 1 {
 		t.Errorf("%d seconds left", wait)
 	}
 	if c.over("known", 2, at.Add(time.Minute)) != 0 || c.add(at.Add(time.Minute), "known") != 1 {
 		t.Error("the minute does not end")
+	}
+}
+
+// TestClaimsCostNoMemory: names that no client can have are one, however they are sent.
+func TestClaimsCostNoMemory(t *testing.T) {
+	row(t, "REQ-072")
+	s := newService(t, limited)
+	for i := range 4 {
+		s.post("/token", tk("x", "client_id", fmt.Sprint(strings.Repeat("n", maxValue-9), i)))
+	}
+	names := 0
+	for i := range s.gauges.failures.shards {
+		for name := range s.gauges.failures.shards[i].of {
+			if names++; len(name) > 300 {
+				t.Errorf("%d bytes are kept", len(name))
+			}
+		}
+	}
+	if names != 2 { // the address, and it with the one name
+		t.Errorf("%d names", names)
 	}
 }
