@@ -191,11 +191,28 @@ func (d *canaryDay) absent(places map[string]string, name, value string) {
 	}
 	for place, text := range places {
 		for form, needle := range forms {
-			if len(needle) > 5 && strings.Contains(text, needle) {
-				at := strings.Index(text, needle)
+			if at := standsAt(text, needle); len(needle) > 5 && at >= 0 {
 				d.t.Errorf("%s is in the %s (%s): …%s…", name, place, form, text[max(0, at-80):min(len(text), at+40)])
 			}
 		}
+	}
+}
+
+// standsAt is where a value stands in a text, or -1. Six digits inside a longer number, such as the fractions of a
+// second, are no code.
+func standsAt(text, needle string) int {
+	digit := func(i int) bool { return i >= 0 && i < len(text) && '0' <= text[i] && text[i] <= '9' }
+	number := strings.Trim(needle, "0123456789") == ""
+	for from := 0; ; {
+		i := strings.Index(text[from:], needle)
+		if i < 0 {
+			return -1
+		}
+		i += from
+		if !number || !digit(i-1) && !digit(i+len(needle)) {
+			return i
+		}
+		from = i + 1
 	}
 }
 
