@@ -29,6 +29,7 @@ const (
 	LabelRefresh = "refresh" // refresh tokens
 	LabelLookup  = "lookup"  // short links, idempotency keys: finding them
 	LabelPush    = "push"    // subscriptions of browsers: finding them, and proofs that a test came back
+	LabelPasskey = "passkey" // challenges and names of passkeys
 )
 
 // Root is the key from which everything else is derived. It is safe for concurrent use.
