@@ -41,6 +41,9 @@ var may = map[string][]string{
 	"assent/ciba/rowtest": {},
 	"assent/webapp": {"assent/approvals", "assent/approvals/keys", "github.com/go-chi/chi/v5/...", "golang.org/x/text/...",
 		"rsc.io/qr"},
+	"assent/webapp/passkey": {"assent/approvals", "assent/approvals/keys", "github.com/go-webauthn/webauthn/webauthn",
+		"github.com/go-webauthn/webauthn/protocol/..."},
+	"assent/webapp/passkey/passkeytest": {},
 
 	"assent/cmd/assent": {"..."},
 }
