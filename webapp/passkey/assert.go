@@ -1,0 +1,130 @@
+package passkey
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"assent/approvals"
+)
+
+// Proof is a person who was verified just now. It counts only once its writes are made, which must commit together with
+// what it is for: they spend the challenge and note the use.
+type Proof struct {
+	Person approvals.PersonID
+	AMR    []string // RFC 8176
+	At     time.Time
+	Held   bool // the passkey is too new for what takes one
+	Writes []approvals.Write
+}
+
+// BeginSignIn makes the options for signing in with any passkey of anybody (section 6.3.3, discoverable credentials). It
+// writes nothing.
+func (k *Keeper) BeginSignIn(bound string) (Options, error) {
+	options, _, err := k.party.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return Options{}, fmt.Errorf("begin sign-in: %w", err)
+	}
+	ticket := k.ticket()
+	options.Response.Challenge = k.nonce(forSigningIn, bound, "", ticket)
+	return Options{PublicKey: options.Response, Ticket: ticket}, nil
+}
+
+// SignIn finds out who answered.
+func (k *Keeper) SignIn(ctx context.Context, bound string, a Answer) (Proof, error) {
+	return k.assert(ctx, forSigningIn, a, "", k.nonce(forSigningIn, bound, "", a.Ticket))
+}
+
+// BeginConfirm makes the options for one decision of a person. It writes nothing. [ErrUnknown] when they have no passkey.
+func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound string, m Matter) (Options, error) {
+	u, _, err := k.user(ctx, Owner{Person: p})
+	if err != nil {
+		return Options{}, err
+	}
+	if len(u.creds) == 0 {
+		return Options{}, ErrUnknown
+	}
+	options, _, err := k.party.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return Options{}, fmt.Errorf("begin confirmation: %w", err)
+	}
+	ticket := k.ticket()
+	options.Response.Challenge = m.challenge(k.nonce(forConfirming, bound, p, ticket))
+	return Options{PublicKey: options.Response, Ticket: ticket}, nil
+}
+
+// Confirm checks that this person, on this sign-in, confirmed exactly this matter.
+func (k *Keeper) Confirm(ctx context.Context, p approvals.PersonID, bound string, m Matter, a Answer) (Proof, error) {
+	return k.assert(ctx, forConfirming, a, p, m.challenge(k.nonce(forConfirming, bound, p, a.Ticket)))
+}
+
+// assert checks an assertion over a challenge (section 7.2). want is whose it must be; empty: whoever signed.
+func (k *Keeper) assert(ctx context.Context, purpose string, a Answer, want approvals.PersonID, challenge []byte) (Proof, error) {
+	spent, err := k.spend(a.Ticket)
+	if err != nil {
+		return Proof{}, err
+	}
+	if err := a.check(); err != nil {
+		return Proof{}, k.refused(ctx, purpose, want, err)
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes([]byte(a.Credential))
+	if err != nil {
+		return Proof{}, k.refused(ctx, purpose, want, err)
+	}
+	person, err := k.ownerOf(ctx, parsed.RawID)
+	if err == nil && want != "" && person != want {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return Proof{}, err
+	}
+	if !parsed.Response.AuthenticatorData.Flags.HasUserVerified() {
+		return Proof{}, ErrUnverified
+	}
+	u, s, err := k.user(ctx, Owner{Person: person})
+	if err != nil {
+		return Proof{}, err
+	}
+	used, err := k.party.ValidateLogin(u, webauthn.SessionData{UserID: u.handle,
+		Challenge:        base64.RawURLEncoding.EncodeToString(challenge),
+		UserVerification: protocol.VerificationRequired}, parsed)
+	if err != nil {
+		return Proof{}, k.refused(ctx, purpose, person, err)
+	}
+	return k.prove(ctx, s, used, spent)
+}
+
+// prove notes the use of a passkey whose signature was right. A counter that did not move on means that two devices sign
+// with one key (section 6.1.1): it is refused, because nobody can tell which of them is the person's.
+func (k *Keeper) prove(ctx context.Context, s *shelf, used *webauthn.Credential, spent approvals.Write) (Proof, error) {
+	at := s.find(used.ID)
+	if at < 0 {
+		return Proof{}, ErrUnknown
+	}
+	if used.Authenticator.CloneWarning {
+		k.Log.WarnContext(ctx, "passkey counter went back", "person", s.Person)
+		return Proof{}, ErrCloned
+	}
+	now := k.Now()
+	c := &s.Credentials[at]
+	c.SignCount, c.BackedUp, c.UsedAt = used.Authenticator.SignCount, used.Flags.BackupState, now
+	return Proof{Person: s.Person, AMR: c.amr(), At: now, Held: now.Before(c.HeldUntil),
+		Writes: []approvals.Write{spent, s.put()}}, nil
+}
+
+// Commit makes the writes of a proof and of what it is for. A challenge that was spent meanwhile is [ErrRefused].
+func (k *Keeper) Commit(ctx context.Context, proof Proof, also ...approvals.Write) error {
+	err := k.Records.Apply(ctx, append(proof.Writes, also...)...)
+	if errors.Is(err, approvals.ErrConflict) {
+		return k.refused(ctx, "commit", proof.Person, err)
+	}
+	if err != nil {
+		return fmt.Errorf("use passkey: %w", err)
+	}
+	return nil
+}
