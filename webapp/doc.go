@@ -10,6 +10,7 @@
 //	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
 //	GET, POST /devices, POST /devices/{id}/remove  where a person is told               enrol.go, qr.go
 //	GET, POST /me/devices, DELETE /me/devices/{id}, POST /me/devices/{id}/confirm  JSON for apps  devices.go, api.go
+//	GET, POST /passkeys, /passkeys/begin, /passkeys/remove                             passkeys.go
 //	GET       /live                           server-sent fragments                    live.go
 //	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go
 //	GET       /sw.js, /manifest.webmanifest   notifications while no page is open      worker/sw.js, push.go

@@ -50,22 +50,23 @@ func parseForm(raw string, fields ...string) (url.Values, error) {
 	return values, nil
 }
 
-var ownRequest = regexp.MustCompile(`^/requests/[0-9a-z]{26}$`)
+var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|passkeys)$`)
 
-// ownPath returns where a visitor may be sent after sign-in: a request, or the inbox. Anything else, and every other
+// ownPath returns where a visitor may be sent after sign-in: a request, the passkeys, or the inbox. Anything else, and every other
 // site, is the inbox.
 func ownPath(next string) string {
-	if ownRequest.MatchString(next) {
+	if ownPage.MatchString(next) {
 		return next
 	}
 	return "/"
 }
 
-// here is the page that this visit is about, for coming back to it: the request of a POST on it, the inbox otherwise.
+// here is the page that this visit is about, for coming back to it: the request of a POST on it, the passkeys, the
+// inbox otherwise.
 func (v *visit) here() string {
 	const prefix = len("/requests/") + 26
 	if p := v.URL.Path; len(p) >= prefix {
 		return ownPath(p[:prefix])
 	}
-	return "/"
+	return ownPath(v.URL.Path)
 }

@@ -3,6 +3,7 @@ package webapp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"assent/approvals"
 	"assent/approvals/keys"
+	"assent/webapp/passkey"
 )
 
 // Config is what the pages work with. All members but Dev, Push and Devices are required.
@@ -51,6 +53,8 @@ type Handler struct {
 	tests  *limiter // of notifications, by person
 	router http.Handler
 
+	passkeys *passkey.Keeper // nil: browsers allow none here
+
 	stopping context.Context // ends every live stream
 	stop     context.CancelFunc
 	streams  streams
@@ -74,6 +78,9 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	if h.worker, err = loadWorker(h.static); err != nil {
+		return nil, err
+	}
+	if err := h.openPasskeys(); err != nil {
 		return nil, err
 	}
 	guard := http.NewCrossOriginProtection()
@@ -128,6 +135,12 @@ func (h *Handler) routes() http.Handler {
 	post(idPath+"/opened", h.opened)
 	if h.Devices != nil {
 		h.deviceRoutes(r, get, post)
+	}
+	if h.passkeys != nil {
+		get("/passkeys", h.listPasskeys)
+		post("/passkeys", h.addPasskey)
+		post("/passkeys/begin", h.beginPasskey)
+		post("/passkeys/remove", h.removePasskey)
 	}
 	r.Get("/live", h.live)
 	if h.Push != nil {
@@ -187,11 +200,12 @@ type visit struct {
 	who   *session // nil: nobody is signed in
 }
 
-// answer is what a page function returns: a page, a redirect, or nothing but a status.
+// answer is what a page function returns: a page, a redirect, data for script, or nothing but a status.
 type answer struct {
 	status  int // 0: 200, or 303 with to
 	page    string
 	data    any
+	json    any // for script, in the place of a page
 	to      string
 	cookies []*http.Cookie
 }
@@ -264,6 +278,10 @@ func (h *Handler) write(w http.ResponseWriter, v *visit, a answer) error {
 		w.Header().Set("Location", a.to)
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
+	}
+	if a.json != nil {
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(a.json)
 	}
 	if a.page == "" {
 		w.WriteHeader(a.status)

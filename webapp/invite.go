@@ -170,6 +170,14 @@ func (h *Handler) askInvited(v *visit, c *challenge, p *approvals.Person, proble
 	return view.answer(problem)
 }
 
+// first is where an accepted invitation leads: a new browser is the moment for a passkey.
+func (h *Handler) first() string {
+	if h.passkeys != nil {
+		return "/passkeys"
+	}
+	return "/"
+}
+
 // acceptCode binds the browser and signs in, once the digits are right. The invitation is spent with it.
 func (h *Handler) acceptCode(v *visit) (answer, error) {
 	values, err := form(v, "code")
@@ -188,7 +196,7 @@ func (h *Handler) acceptCode(v *visit) (answer, error) {
 	}
 	var cookies []*http.Cookie
 	latest, err := h.guess(v.Context(), kindInvitation, key, values.Get("code"), func(c *challenge) []approvals.Write {
-		signedIn, writes := h.begin(v, p, approvals.LevelSession, "otp")
+		signedIn, writes := h.start(v, p, session{Level: approvals.LevelSession, AMR: []string{"otp"}, Invited: true})
 		isBound, bound := h.bind(c.Person)
 		cookies = []*http.Cookie{signedIn, isBound}
 		if old := h.named(v.Request, cookieBrowser); old != "" {
@@ -198,7 +206,7 @@ func (h *Handler) acceptCode(v *visit) (answer, error) {
 	})
 	switch {
 	case err == nil:
-		return answer{to: v.path("/"), cookies: cookies}, nil
+		return answer{to: v.path(h.first()), cookies: cookies}, nil
 	case errors.Is(err, errSpent), errors.Is(err, errNoCode):
 		return answer{}, errDeadInvitation
 	case codeProblem(err) == "":

@@ -17,7 +17,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
-var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "devices", "problem"}
+var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "devices", "passkeys", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
 type pages struct {
@@ -66,17 +66,19 @@ func (p *pages) fragment(name string, v *visit, data any) ([]byte, error) {
 
 // screen is what every template gets: the language, the visitor, our files, and the data of its page.
 type screen struct {
-	Lang     string
-	Other    string // the other language
-	OtherURL string // this page in it
-	Person   string // "" when nobody is signed in
-	CSS      string
-	JS       string
-	Icon     string
-	Touch    string // icon of a home screen
-	PushJS   string
-	Push     bool // browsers may be told
-	Data     any
+	Lang      string
+	Other     string // the other language
+	OtherURL  string // this page in it
+	Person    string // "" when nobody is signed in
+	CSS       string
+	JS        string
+	Icon      string
+	Touch     string // icon of a home screen
+	PushJS    string
+	Push      bool // browsers may be told
+	Passkeys  bool // they are possible here
+	PasskeyJS string
+	Data      any
 
 	v *visit
 }
@@ -84,7 +86,9 @@ type screen struct {
 func (p *pages) screen(v *visit, data any) *screen {
 	s := &screen{Lang: v.lang, Other: approvals.English, Data: data, v: v,
 		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg"),
-		Touch: p.static.path("icon-192.png"), PushJS: p.static.path("push.js"), Push: v.h.Push != nil}
+		Touch: p.static.path("icon-192.png"), PushJS: p.static.path("push.js"), Push: v.h.Push != nil,
+
+		Passkeys: v.h.passkeys != nil, PasskeyJS: p.static.path("passkey.js")}
 	if v.lang == approvals.English {
 		s.Other = approvals.Korean
 	}

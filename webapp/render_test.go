@@ -123,6 +123,11 @@ func (w *world) screens() []*page {
 			Ends: "14:36 CET"}, "some": {Token: "t", Devices: []deviceRow{{"a", "Ann's <phone>", "14:26 CET"}, {"b", "B", "2 Mar"}}}} {
 			render(v("ann", approvals.LevelSession), "devices, "+name, "devices", view)
 		}
+		row := passkeyRow{"a", "Ann's <phone>", "14:26 CET", "", "3 Mar 02:26 CET"}
+		for _, view := range []*passkeysView{{Token: "t", Suggest: "Chrome (Android)", Room: true}, {Rows: []passkeyRow{row}, Alone: true},
+			{Rows: []passkeyRow{row, {"b", "B", "2 Mar", "3 Mar", ""}}, Room: true, Problem: "passkey.refused"}} {
+			render(v("ann", approvals.LevelSession), "passkeys", "passkeys", view)
+		}
 		render(v("", 0), "landing", "landing", landingView{"/r/x", "K7-42", "14:32 CET"})
 		for _, p := range problems {
 			for _, who := range []approvals.PersonID{"", "ann"} {

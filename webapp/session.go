@@ -42,7 +42,8 @@ type session struct {
 	AMR      []string           `json:"amr,omitempty"` // RFC 8176
 	AuthTime time.Time          `json:"auth_time"`
 	Seen     time.Time          `json:"seen"`
-	Ends     time.Time          `json:"ends"` // absolute
+	Ends     time.Time          `json:"ends"`              // absolute
+	Invited  bool               `json:"invited,omitempty"` // it began with an invitation
 
 	key    string            // of the record
 	rev    uint64            // of the record
@@ -166,16 +167,21 @@ func (h *Handler) active(ctx context.Context, id approvals.PersonID, began time.
 // caller applies them; the old session goes with them.
 func (h *Handler) begin(v *visit, p *approvals.Person, level approvals.Level, amr ...string) (
 	*http.Cookie, []approvals.Write) {
+	return h.start(v, p, session{Level: level, AMR: amr})
+}
+
+// start is begin for a session of which more is known than how well the person signed in.
+func (h *Handler) start(v *visit, p *approvals.Person, s session) (*http.Cookie, []approvals.Write) {
 	secret, life, now := newSecret(), sessionLife, h.Now()
 	switch {
-	case level < approvals.LevelSession:
+	case s.Level < approvals.LevelSession:
 		life = linkLife
 	case !h.CanSend(p):
 		life = aloneLife
 	}
-	s := &session{V: 1, Person: p.ID, Level: level, AMR: amr, AuthTime: now, Seen: now, Ends: now.Add(life), person: p}
+	s.V, s.Person, s.AuthTime, s.Seen, s.Ends, s.person = 1, p.ID, now, now, now.Add(life), p
 	writes := []approvals.Write{approvals.PutNew(kindSession, h.Root.Name(keys.LabelCookie, cookieSession, secret),
-		s.encode(), h.expires(s))}
+		s.encode(), h.expires(&s))}
 	if v.who != nil {
 		writes = append(writes, approvals.Delete(kindSession, v.who.key, approvals.AnyRevision))
 	}

@@ -1,0 +1,45 @@
+package webapp
+
+import (
+	"errors"
+	"net/url"
+
+	"assent/webapp/passkey"
+)
+
+// serviceName is what browsers show beside a passkey.
+const serviceName = "Assent"
+
+// openPasskeys makes passkeys possible where browsers allow them. Under an IP address they do not, and nothing offers any.
+func (h *Handler) openPasskeys() (err error) {
+	if !passkey.Possible(h.origin) {
+		return nil
+	}
+	h.passkeys, err = passkey.New(passkey.Config{Records: h.Records, Root: h.Root, Now: h.Now, Log: h.Log,
+		Origin: h.origin, Name: serviceName})
+	return err
+}
+
+// passkeyAnswer is what the script put into a form.
+func passkeyAnswer(values url.Values) passkey.Answer {
+	return passkey.Answer{Ticket: values.Get("ticket"), Credential: values.Get("credential")}
+}
+
+// passkeyProblem names the text for an answer of a browser that was not accepted; "" for every other error.
+func passkeyProblem(err error) string {
+	switch {
+	case errors.Is(err, passkey.ErrUnverified):
+		return "passkey.unverified"
+	case errors.Is(err, passkey.ErrHeld):
+		return "passkey.held"
+	case errors.Is(err, passkey.ErrCloned):
+		return "passkey.cloned"
+	case errors.Is(err, passkey.ErrLimit):
+		return "passkey.limit"
+	case errors.Is(err, passkey.ErrLast):
+		return "passkey.last"
+	case errors.Is(err, passkey.ErrRefused), errors.Is(err, passkey.ErrOver), errors.Is(err, passkey.ErrUnknown):
+		return "passkey.refused"
+	}
+	return ""
+}

@@ -1,0 +1,157 @@
+package webapp
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"assent/approvals"
+	"assent/webapp/passkey"
+)
+
+// newHold is how long a passkey that was added on the strength of a code is kept from approving what takes a passkey.
+// Whoever got hold of a phone number does not get that with it.
+const newHold = 12 * time.Hour
+
+// formPasskeys is what the forms of the page are tied to, in the place of a request.
+const formPasskeys approvals.ID = "passkeys"
+
+// passkeysView is the page of a person's own passkeys.
+type passkeysView struct {
+	Rows    []passkeyRow
+	Token   string
+	Suggest string // name for a new one: this device
+	Room    bool   // for one more
+	Alone   bool   // the only one is the only way in, and stays
+	Problem string // key
+}
+
+type passkeyRow struct {
+	Key   string
+	Name  string
+	Added string
+	Used  string // "" when never
+	Held  string // until when it is too new; "" when it is not
+}
+
+// mayKeep returns [errSignIn] unless the person signed in well enough to change how they sign in.
+func (v *visit) mayKeep() error {
+	if v.who == nil || v.who.Level < approvals.LevelSession {
+		return errSignIn
+	}
+	return nil
+}
+
+// listPasskeys shows what the person has.
+func (h *Handler) listPasskeys(v *visit) (answer, error) { return h.showPasskeys(v, nil) }
+
+func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
+	if err := v.mayKeep(); err != nil {
+		return answer{}, err
+	}
+	list, err := h.passkeys.List(v.Context(), v.who.Person)
+	if err != nil {
+		return answer{}, err
+	}
+	view := &passkeysView{Token: h.formToken(v.who, formPasskeys), Suggest: device(v.UserAgent()),
+		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !h.CanSend(v.who.person)}
+	for _, c := range list {
+		view.Rows = append(view.Rows, h.passkeyRow(v, c))
+	}
+	if problem == nil {
+		return answer{page: "passkeys", data: view}, nil
+	}
+	view.Problem = passkeyProblem(problem)
+	return answer{status: http.StatusUnprocessableEntity, page: "passkeys", data: view}, nil
+}
+
+func (h *Handler) passkeyRow(v *visit, c passkey.Credential) passkeyRow {
+	now, zone := h.Now(), v.who.person.Zone
+	row := passkeyRow{Key: c.Key(), Name: c.Name, Added: moment(c.CreatedAt, now, zone, v.lang)}
+	if row.Name == "" {
+		row.Name = say(v.lang, "passkey.unnamed")
+	}
+	if !c.UsedAt.IsZero() {
+		row.Used = moment(c.UsedAt, now, zone, v.lang)
+	}
+	if now.Before(c.HeldUntil) {
+		row.Held = moment(c.HeldUntil, now, zone, v.lang)
+	}
+	return row
+}
+
+// keeping reads a form of the page and checks that it was made for this sign-in.
+func (h *Handler) keeping(v *visit, fields ...string) (url.Values, error) {
+	values, err := form(v, append(fields, "token")...)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.mayKeep(); err != nil {
+		return nil, err
+	}
+	want := h.formToken(v.who, formPasskeys)
+	if subtle.ConstantTimeCompare([]byte(values.Get("token")), []byte(want)) != 1 {
+		return nil, errStale
+	}
+	return values, nil
+}
+
+func (v *visit) owner() passkey.Owner {
+	return passkey.Owner{Person: v.who.Person, Name: v.who.person.Name}
+}
+
+// beginPasskey hands the script what the browser needs to make a passkey.
+func (h *Handler) beginPasskey(v *visit) (answer, error) {
+	if _, err := h.keeping(v); err != nil {
+		return answer{}, err
+	}
+	options, err := h.passkeys.BeginAdd(v.Context(), v.owner(), v.who.key)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{json: options}, nil
+}
+
+// addPasskey keeps what the browser made. One that was added on an invitation, or by somebody who came with a passkey, is
+// good for everything at once.
+func (h *Handler) addPasskey(v *visit) (answer, error) {
+	values, err := h.keeping(v, "name", "ticket", "credential")
+	if err != nil {
+		return answer{}, err
+	}
+	a := passkey.Addition{Answer: passkeyAnswer(values), Name: values.Get("name")}
+	if !v.who.Invited && v.who.Level < approvals.LevelPasskey {
+		a.Hold = newHold
+	}
+	_, err = h.passkeys.Add(v.Context(), v.owner(), v.who.key, a)
+	return h.kept(v, err)
+}
+
+// removePasskey forgets one.
+func (h *Handler) removePasskey(v *visit) (answer, error) {
+	values, err := h.keeping(v, "key")
+	if err != nil {
+		return answer{}, err
+	}
+	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), h.CanSend(v.who.person))
+	if errors.Is(err, passkey.ErrUnknown) {
+		err = nil // removed twice
+	}
+	return h.kept(v, err)
+}
+
+func (h *Handler) kept(v *visit, err error) (answer, error) {
+	switch {
+	case err == nil:
+		h.touch(v)
+		return answer{to: v.path("/passkeys")}, nil
+	case errors.Is(err, approvals.ErrInvalid):
+		return answer{}, fmt.Errorf("%w: %w", errForm, err) // the page's own input takes no such name
+	case passkeyProblem(err) != "":
+		return h.showPasskeys(v, err)
+	}
+	return answer{}, err
+}
