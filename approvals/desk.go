@@ -301,6 +301,7 @@ type Answer struct {
 	Device    string
 	Note      string // at most 280 characters, for the agent
 	Simulated bool
+	Also      []Write // commit with an approval: what proves it is spent with it
 }
 
 // maxNote is the longest note, in code points.
@@ -324,6 +325,7 @@ func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
 		if err != nil {
 			return err
 		}
+		r.Also(a.Also...)
 		return r.Approve(decision, at)
 	})
 }

@@ -192,6 +192,31 @@ func TestWhatWasShownIsWhatIsApproved(t *testing.T) {
 }
 
 // Saying no needs no proof of what was read, and the note has a limit.
+// What proves an approval is spent with it: both are written, or neither.
+func TestApprovalCommitsItsProof(t *testing.T) {
+	o := newOffice(t)
+	spent := approvals.PutNew("proof", "one", []byte("{}"), time.Time{})
+	first, _ := o.ask(0)
+	a := o.answer(first)
+	a.Also, a.Digest = []approvals.Write{spent}, "other"
+	if _, err := o.Approve(t.Context(), first.ID, a); !errors.Is(err, approvals.ErrChanged) {
+		t.Fatalf("approve other words: %v", err)
+	}
+	a.Digest = o.answer(first).Digest
+	if _, err := o.Approve(t.Context(), first.ID, a); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := o.ask(0)
+	a = o.answer(second)
+	a.Also = []approvals.Write{spent}
+	if _, err := o.Approve(t.Context(), second.ID, a); !errors.Is(err, approvals.ErrConflict) {
+		t.Errorf("approve with a spent proof: %v", err)
+	}
+	if r, err := o.store.Request(t.Context(), second.ID); err != nil || r.State != approvals.Pending {
+		t.Errorf("after the refusal: %v, %v", r.State, err)
+	}
+}
+
 func TestDenyWithoutDigest(t *testing.T) {
 	o := newOffice(t)
 	r, secret := o.ask(0)

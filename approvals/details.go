@@ -2,6 +2,8 @@ package approvals
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,6 +26,20 @@ type Detail struct {
 
 // Details is an authorization_details array.
 type Details []Detail
+
+// Digest is the SHA-256 of the array in canonical JSON (RFC 8785), in base64url without padding: 43 characters.
+func (d Details) Digest() string {
+	list := make([]any, 0, len(d))
+	for _, one := range d {
+		value, err := ParseJSON(one.Raw)
+		if err != nil {
+			value = string(one.Raw) // not after Parse, which lets only JSON in
+		}
+		list = append(list, value)
+	}
+	sum := sha256.Sum256(Canonical(list))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
 
 // MarshalJSON writes the object as a string, because encoding/json would rewrite <, > and & inside of it, and a database
 // may do worse. An edge that shows the object writes Raw.

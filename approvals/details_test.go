@@ -117,3 +117,25 @@ func TestMoney(t *testing.T) {
 		}
 	}
 }
+
+// The digest is of what the objects say, not of how they are written.
+func TestDetailsDigest(t *testing.T) {
+	digest := func(raws ...string) string {
+		var d Details
+		for _, raw := range raws {
+			d = append(d, Detail{Type: "t", Raw: []byte(raw)})
+		}
+		return d.Digest()
+	}
+	if digest(`{"type":"t","a":1}`) != digest(`{ "a" : 1.0, "type":"t" }`) {
+		t.Error("white space and order count")
+	}
+	if digest() != "T1PNoYwrqgwDVLtfmj7L5e0Sq02OEbqHPC8RFhICuUU" { // echo -n '[]' | sha256sum
+		t.Errorf("digest of nothing: %s", digest())
+	}
+	for _, other := range []string{digest(`{"type":"t","a":2}`), digest(), digest(`{"type":"t","a":1}`, `{"type":"t","a":1}`)} {
+		if other == digest(`{"type":"t","a":1}`) {
+			t.Error("two details, one digest")
+		}
+	}
+}
