@@ -4,6 +4,7 @@
 //	GET, POST /r/{handle}                     landing of a message's link              landing.go
 //	GET, POST /i/{token}, /i/{token}/code     invitation: binds a browser              invite.go
 //	GET, POST /signin, /signin/code           one-time code on a bound browser         signin.go
+//	POST      /signin/passkey, /signin/passkey/begin                                    passkeyin.go
 //	POST      /signout                                                                 signin.go
 //	GET       /, /inbox                       what waits, what ended                   inbox.go
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go

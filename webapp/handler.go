@@ -137,6 +137,8 @@ func (h *Handler) routes() http.Handler {
 		h.deviceRoutes(r, get, post)
 	}
 	if h.passkeys != nil {
+		post("/signin/passkey", h.passkeyIn)
+		post("/signin/passkey/begin", h.beginPasskeyIn)
 		get("/passkeys", h.listPasskeys)
 		post("/passkeys", h.addPasskey)
 		post("/passkeys/begin", h.beginPasskey)

@@ -176,3 +176,67 @@ func TestPasskeyAfterAFewMinutes(t *testing.T) {
 		return d.Create(raw)
 	}).want(http.StatusUnprocessableEntity, "Please try again.")
 }
+
+// A passkey signs in on a browser that nobody has bound, and its acr is the highest.
+func TestSignInByPasskey(t *testing.T) {
+	w := newNamedWorld(t)
+	_, d := w.withPasskey("ann")
+	r := w.ask("ann", payment)
+	b := w.browser()
+	door := b.visit("/requests/"+string(r.ID)).want(http.StatusOK, "This browser is not known yet", "Sign in with passkey")
+	in := b.use(door, "/signin/passkey", d.Get).want(http.StatusSeeOther)
+	page := b.follow(in).want(http.StatusOK, "Approve this?")
+	b.follow(b.press(page, "/approve")).want(http.StatusOK, "Approved")
+	got := w.read(r).Decisions[0]
+	if got.Level.ACR() != "phr" || strings.Join(got.AMR, " ") != "pop hwk user mfa" || !got.AuthTime.Equal(start) {
+		t.Errorf("decision %s %v at %v", got.Level.ACR(), got.AMR, got.AuthTime)
+	}
+}
+
+func TestSignInByPasskeyRefusals(t *testing.T) {
+	w := newNamedWorld(t)
+	_, d := w.withPasskey("ann")
+	b := w.browser()
+	door := b.get("/signin")
+	var kept url.Values
+	keep := func(raw []byte) (string, error) {
+		credential, err := d.Get(raw)
+		var o passkey.Options
+		check(t, json.Unmarshal(raw, &o))
+		kept = url.Values{"ticket": {o.Ticket}, "credential": {credential}}
+		return credential, err
+	}
+	b.use(door, "/signin/passkey", keep).want(http.StatusSeeOther)
+	b.press(b.get("/"), "/signout").want(http.StatusSeeOther)
+	b.post("/signin/passkey", kept).want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+	w.browser().post("/signin/passkey", kept).want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+	b.press(door, "/signin/passkey").want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+
+	d.Unverified = true
+	b.use(door, "/signin/passkey", d.Get).want(http.StatusUnprocessableEntity, "Your device did not check that it is you.")
+	d.Unverified = false
+	ann, err := w.people.Person(t.Context(), "ann")
+	check(t, err)
+	off := *ann
+	off.Disabled = true
+	check(t, w.people.SavePerson(t.Context(), &off))
+	b.use(door, "/signin/passkey", d.Get).want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+	b.get("/").want(http.StatusSeeOther)
+}
+
+// The page of a code lets the browser offer a passkey in the same place; the invitation's own does not.
+func TestAutofill(t *testing.T) {
+	w := newNamedWorld(t)
+	b, _ := w.withPasskey("ann")
+	b.press(b.get("/"), "/signout")
+	code := b.follow(b.press(b.get("/signin"), "/signin")).want(http.StatusOK)
+	if !strings.Contains(code.body, `autocomplete="one-time-code webauthn"`) || !code.asksPasskey("/signin/passkey") {
+		t.Error("no offer where the code goes")
+	}
+	inv, err := w.pages.Invite(t.Context(), "min")
+	check(t, err)
+	other := w.browser()
+	if other.follow(other.press(other.get(inv.URL), "/i/")).asksPasskey("/signin/passkey") {
+		t.Error("an invitation offers a passkey")
+	}
+}

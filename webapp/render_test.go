@@ -111,10 +111,10 @@ func (w *world) screens() []*page {
 		for _, sends := range []bool{true, false} {
 			render(v("", 0), "invited", "invited", invitedView{"/i/x", sends})
 			for _, known := range []bool{true, false} {
-				render(v("", 0), "signin", "signin", signinView{"/signin", "/", known, sends, known})
+				render(v("", 0), "signin", "signin", signinView{"/signin", "/", known, sends, known, sends, ""})
 			}
 			for _, problem := range []string{"", "code.wrong", "code.wrongLast", "code.shape", "code.over", "code.spent"} {
-				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3})
+				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3, sends})
 			}
 		}
 		qr, err := qrOf("https://ap.example.com/devices#7Kq2mX9wTzB4." + newSecret())

@@ -16,20 +16,32 @@ type signinView struct {
 	Known  bool // an invitation has bound this browser
 	Sends  bool // the person's channel can carry a code
 	More   bool // already signed in, but not well enough
+
+	Passkey bool   // the browser may ask for one
+	Problem string // key
 }
 
-// signin offers a way in: a one-time code, on a browser that an invitation has bound.
+// signin offers the ways in: a passkey, and a one-time code on a browser that an invitation has bound.
 func (h *Handler) signin(v *visit) (answer, error) {
 	next := ownPath(v.URL.Query().Get("next"))
 	if v.who != nil && v.who.Level >= approvals.LevelSession {
 		return answer{to: v.path(next)}, nil
 	}
+	return h.askSignin(v, next, "")
+}
+
+// askSignin shows the page, with what was wrong about the last try.
+func (h *Handler) askSignin(v *visit, next, problem string) (answer, error) {
 	b, err := h.bound(v)
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{page: "signin", data: signinView{Action: v.path("/signin"), Next: next, Known: b != nil,
-		Sends: b != nil && h.CanSend(b.person), More: v.who != nil}}, nil
+	a := answer{page: "signin", data: signinView{Action: v.path("/signin"), Next: next, Known: b != nil,
+		Sends: b != nil && h.CanSend(b.person), More: v.who != nil, Passkey: h.passkeys != nil, Problem: problem}}
+	if problem != "" {
+		a.status = http.StatusUnprocessableEntity
+	}
+	return a, nil
 }
 
 // sendCode brings a code on its way to the person whom this browser is bound to.
@@ -69,6 +81,7 @@ type codeView struct {
 	Told    bool   // the operator tells the code
 	Problem string // key of the text
 	Left    int
+	Passkey bool // the browser may offer one where the code goes
 }
 
 // answer shows the page, with what was wrong about the last try.
@@ -118,7 +131,8 @@ func (h *Handler) askCode(v *visit, next string, problem error) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	view := codeView{Action: v.path("/signin/code"), Resend: v.path("/signin"), Next: next, Left: c.left()}
+	view := codeView{Action: v.path("/signin/code"), Resend: v.path("/signin"), Next: next, Left: c.left(),
+		Passkey: h.passkeys != nil}
 	if problem == nil && c.left() <= 0 {
 		problem = errSpent
 	}

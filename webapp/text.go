@@ -42,6 +42,7 @@ var texts = map[string]phrase{
 	"signin.more": {"Approving this needs a sign-in with a code. Denying does not.",
 		"승인하려면 인증번호로 로그인해 주세요. 거절은 그대로 할 수 있어요."},
 	"signin.send":    {"Text me a code", "문자로 인증번호 받기"},
+	"signin.passkey": {"Sign in with passkey", "패스키로 로그인"},
 	"signin.unknown": {"This browser is not known yet", "아직 등록되지 않은 브라우저예요"},
 	"signin.unknownBody": {"Sign in on a browser that you have used before, or open your invitation on this one.",
 		"전에 쓰던 브라우저에서 로그인하거나, 이 브라우저에서 초대 링크를 열어 주세요."},
