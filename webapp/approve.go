@@ -80,11 +80,20 @@ func (v *visit) answerOf(values url.Values) approvals.Answer {
 
 // approve decides yes, on exactly what the form says was on the screen.
 func (h *Handler) approve(v *visit) (answer, error) {
-	r, values, err := h.acted(v, "digest", "locale")
+	r, values, err := h.posted(v, "digest", "locale", "ticket", "credential")
 	if err != nil {
 		return answer{}, err
 	}
-	_, err = h.Desk.Approve(v.Context(), r.ID, v.answerOf(values))
+	a := v.answerOf(values)
+	takes, _, err := h.confirms(v, r)
+	if err != nil {
+		return answer{}, err
+	}
+	if takes {
+		return h.approveByPasskey(v, r, values, a)
+	}
+	h.touch(v)
+	_, err = h.Desk.Approve(v.Context(), r.ID, a)
 	if errors.Is(err, approvals.ErrLevel) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(v.here()))}, nil
 	}
@@ -124,9 +133,9 @@ func (h *Handler) decided(v *visit, r *approvals.Request, values url.Values, err
 	case err == nil, errors.Is(err, approvals.ErrDecided), errors.Is(err, approvals.ErrTooLate):
 		return answer{to: v.path("/requests/" + string(r.ID))}, nil
 	case errors.Is(err, approvals.ErrChanged):
-		return h.again(v, r, http.StatusConflict, "changed", "")
+		return h.again(v, r, http.StatusConflict, "alert.changed", "")
 	case errors.As(err, &field) && field.Field == "note":
-		return h.again(v, r, http.StatusUnprocessableEntity, "noteTooLong", values.Get("note"))
+		return h.again(v, r, http.StatusUnprocessableEntity, "alert.noteTooLong", values.Get("note"))
 	}
 	return answer{}, err
 }

@@ -139,6 +139,7 @@ func (h *Handler) routes() http.Handler {
 	if h.passkeys != nil {
 		post("/signin/passkey", h.passkeyIn)
 		post("/signin/passkey/begin", h.beginPasskeyIn)
+		post(idPath+"/confirm", h.beginConfirm)
 		get("/passkeys", h.listPasskeys)
 		post("/passkeys", h.addPasskey)
 		post("/passkeys/begin", h.beginPasskey)

@@ -95,12 +95,14 @@ func (w *world) screens() []*page {
 			check(t, err)
 			render(visit, name, "request", view)
 		}
-		for _, alert := range []string{"", "changed", "noteTooLong"} {
+		for _, alert := range []string{"", "alert.changed", "alert.noteTooLong", "passkey.refused", "alert.confirm"} {
 			visit := v("ann", approvals.LevelLink)
 			view, err := w.pages.view(visit, requests["payment of ann"])
 			check(t, err)
 			view.Alert, view.Note = alert, "</textarea>"
 			render(visit, "weakly signed in, alert "+alert, "request", view)
+			view.StepUp, view.Key, view.NoKey = false, alert != "", alert == ""
+			render(visit, "by passkey, alert "+alert, "request", view)
 		}
 		for _, who := range []approvals.PersonID{"ann", "min"} {
 			view, err := w.pages.inboxOf(v(who, approvals.LevelSession))

@@ -36,14 +36,15 @@ const refreshAfter = 10 * time.Minute
 
 // session is one sign-in on one browser.
 type session struct {
-	V        int                `json:"v"`
-	Person   approvals.PersonID `json:"person"`
-	Level    approvals.Level    `json:"level"`
-	AMR      []string           `json:"amr,omitempty"` // RFC 8176
-	AuthTime time.Time          `json:"auth_time"`
-	Seen     time.Time          `json:"seen"`
-	Ends     time.Time          `json:"ends"`              // absolute
-	Invited  bool               `json:"invited,omitempty"` // it began with an invitation
+	V         int                `json:"v"`
+	Person    approvals.PersonID `json:"person"`
+	Level     approvals.Level    `json:"level"`
+	AMR       []string           `json:"amr,omitempty"` // RFC 8176
+	AuthTime  time.Time          `json:"auth_time"`
+	Seen      time.Time          `json:"seen"`
+	Ends      time.Time          `json:"ends"`               // absolute
+	Invited   bool               `json:"invited,omitempty"`  // it began with an invitation
+	Confirmed time.Time          `json:"confirmed,omitzero"` // when a passkey last confirmed an approval on it
 
 	key    string            // of the record
 	rev    uint64            // of the record

@@ -36,6 +36,8 @@ type requestView struct {
 	Note   string
 	Alert  string // key
 	StepUp bool   // approving needs a better sign-in first
+	Key    bool   // approving takes a passkey, and the person has one
+	NoKey  bool   // approving takes a passkey, and the person has none
 	Undo   bool   // the approval can still be withdrawn
 
 	Ends string
@@ -97,6 +99,13 @@ func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
 		Left: int(max(0, r.DecideBy.Sub(now)).Seconds())}
 	view.layOut(shown)
 	h.stage(v, r, view, now)
+	if view.Stage == "open" {
+		takes, has, err := h.confirms(v, r)
+		if err != nil {
+			return nil, err
+		}
+		view.Key, view.NoKey, view.StepUp = has && takes, takes && !has, view.StepUp && !takes
+	}
 	if view.Stage == "open" && view.Code != "" {
 		if view.Again, err = h.sameCode(v, r, now); err != nil {
 			return nil, err
@@ -208,7 +217,9 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
 		}
 	}
-	decidedHere := last.AuthTime.Equal(v.who.AuthTime) && last.Device == device(v.UserAgent())
+	confirmed := !v.who.Confirmed.IsZero() && last.AuthTime.Equal(v.who.Confirmed)
+	signedIn := confirmed || last.AuthTime.Equal(v.who.AuthTime)
+	decidedHere := signedIn && last.Device == device(v.UserAgent())
 	if view.Tone != "quiet" && !decidedHere {
 		view.elsewhere(v, last, at)
 	}

@@ -1,0 +1,86 @@
+package webapp
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"assent/approvals"
+	"assent/webapp/passkey"
+)
+
+// confirms reports whether approving r takes a passkey over its very words, and whether the person has one. A request
+// that needs a passkey takes it every time, however the person is signed in; one that only needs a better sign-in than
+// this takes it in the place of a code.
+func (h *Handler) confirms(v *visit, r *approvals.Request) (takes, has bool, err error) {
+	takes = r.Level >= approvals.LevelPasskey
+	if h.passkeys == nil || !takes && v.who.Level >= r.Level {
+		return takes, false, nil
+	}
+	list, err := h.passkeys.List(v.Context(), v.who.Person)
+	if err != nil {
+		return takes, false, err
+	}
+	return takes || len(list) > 0, len(list) > 0, nil
+}
+
+// matter is what an approval of r says yes to.
+func matter(r *approvals.Request, digest string) passkey.Matter {
+	return passkey.Matter{Verb: "approve", Disclosure: digest, Granted: r.Requested.Digest()}
+}
+
+// beginConfirm hands the script what the browser needs to confirm the approval of a request.
+func (h *Handler) beginConfirm(v *visit) (answer, error) {
+	r, values, err := h.posted(v, "digest", "locale")
+	if err != nil {
+		return answer{}, err
+	}
+	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.key, matter(r, values.Get("digest")))
+	if errors.Is(err, passkey.ErrUnknown) {
+		return answer{}, errForm // the page offers this to nobody without a passkey
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{json: options}, nil
+}
+
+// confirmed puts the proof of a passkey into an answer. Challenge, use and the sign-in's note of it are written with the
+// decision, or not at all.
+func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer, given passkey.Answer) error {
+	proof, err := h.passkeys.Confirm(v.Context(), v.who.Person, v.who.key, matter(r, a.Digest), given)
+	if err != nil {
+		return err
+	}
+	if proof.Held && r.Level >= approvals.LevelPasskey {
+		return passkey.ErrHeld
+	}
+	s := *v.who
+	s.Confirmed, s.Seen = proof.At, proof.At
+	rec := approvals.Record{Kind: kindSession, Key: s.key, Revision: s.rev}
+	a.Level, a.AMR, a.AuthTime = approvals.LevelPasskey, proof.AMR, proof.At
+	a.Also = append(proof.Writes, approvals.Replace(rec, s.encode(), h.expires(&s)))
+	return nil
+}
+
+// approveByPasskey decides yes, once a passkey confirmed it. What was decided before is shown as it is, whatever came
+// with the form: a confirmation that is sent twice decides once.
+func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Values, a approvals.Answer) (answer, error) {
+	if r.StateAt(h.Now()) != approvals.Pending {
+		return h.decided(v, r, values, approvals.ErrDecided)
+	}
+	if h.passkeys == nil || values.Get("credential") == "" {
+		return h.again(v, r, http.StatusUnprocessableEntity, "alert.confirm", "")
+	}
+	err := h.confirmed(v, r, &a, passkeyAnswer(values))
+	if err == nil {
+		_, err = h.Desk.Approve(v.Context(), r.ID, a)
+	}
+	if errors.Is(err, approvals.ErrConflict) {
+		err = passkey.ErrRefused // the challenge was spent or the passkey used meanwhile
+	}
+	if problem := passkeyProblem(err); problem != "" {
+		return h.again(v, r, http.StatusUnprocessableEntity, problem, "")
+	}
+	return h.decided(v, r, values, err)
+}
