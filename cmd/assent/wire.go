@@ -25,6 +25,7 @@ import (
 	"assent/ciba"
 	"assent/store"
 	"assent/webapp"
+	"assent/webapp/passkey"
 )
 
 // service is one running Assent: every part, wired.
@@ -243,10 +244,14 @@ func bootID() string {
 	return strings.TrimSpace(string(raw))
 }
 
-// reachable lists the acr values that an approval here can have (REQ-016).
+// reachable lists the acr values that an agent can ask for here (REQ-016). Passkeys need pages under a name. Dev mode asks
+// nobody for one: there the link is enough for everything, and to say otherwise would be a silent downgrade.
 func (s *service) reachable() []string {
-	if s.cfg.Dev {
+	switch {
+	case s.cfg.Dev:
 		return []string{approvals.LevelSession.ACR(), approvals.LevelLink.ACR()}
+	case passkey.Possible(s.cfg.PagesURL):
+		return []string{approvals.LevelPasskey.ACR(), approvals.LevelSession.ACR()}
 	}
 	return []string{approvals.LevelSession.ACR()}
 }
