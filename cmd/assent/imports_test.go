@@ -51,7 +51,7 @@ var may = map[string][]string{
 // mayTest is what tests may import on top: helpers, and the real parts of ours that they run against.
 var mayTest = []string{"assent/...", "github.com/google/go-cmp/...", "pgregory.net/rapid", "go.uber.org/goleak",
 	"golang.org/x/net/html", "golang.org/x/net/dns/dnsmessage", "github.com/nats-io/nats-server/v2/...", "github.com/nats-io/nats.go/...",
-	"go.etcd.io/bbolt", "github.com/go-jose/go-jose/v4/..."}
+	"go.etcd.io/bbolt", "github.com/go-jose/go-jose/v4/...", "github.com/chromedp/..."}
 
 func TestImportTable(t *testing.T) {
 	seen := map[string]bool{}
