@@ -1,23 +1,36 @@
 package webapp
 
 import (
+	"context"
 	"errors"
 	"net/url"
+	"time"
 
+	"assent/approvals"
 	"assent/webapp/passkey"
 )
 
 // serviceName is what browsers show beside a passkey.
 const serviceName = "Assent"
 
-// openPasskeys makes passkeys possible where browsers allow them. Under an IP address they do not, and nothing offers any.
+// openPasskeys makes passkeys possible where browsers allow them. Under an IP address they do not, and nothing offers
+// any.
 func (h *Handler) openPasskeys() (err error) {
 	if !passkey.Possible(h.origin) {
 		return nil
 	}
 	h.passkeys, err = passkey.New(passkey.Config{Records: h.Records, Root: h.Root, Now: h.Now, Log: h.Log,
-		Origin: h.origin, Name: serviceName})
+		Origin: h.origin, Name: serviceName, Since: h.signedOutAt})
 	return err
+}
+
+// signedOutAt is when a person was last signed out everywhere.
+func (h *Handler) signedOutAt(ctx context.Context, id approvals.PersonID) (time.Time, error) {
+	p, err := h.Directory.Person(ctx, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return p.SignedOutAt, nil
 }
 
 // passkeyAnswer is what the script put into a form.

@@ -215,12 +215,17 @@ func TestSignInByPasskeyRefusals(t *testing.T) {
 	d.Unverified = true
 	b.use(door, "/signin/passkey", d.Get).want(http.StatusUnprocessableEntity, "Your device did not check that it is you.")
 	d.Unverified = false
-	ann, err := w.people.Person(t.Context(), "ann")
-	check(t, err)
-	off := *ann
-	off.Disabled = true
-	check(t, w.people.SavePerson(t.Context(), &off))
-	b.use(door, "/signin/passkey", d.Get).want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+	for _, over := range []func(*approvals.Person){
+		func(p *approvals.Person) { p.SignedOutAt = w.clock() },
+		func(p *approvals.Person) { p.SignedOutAt, p.Disabled = time.Time{}, true },
+	} {
+		ann, err := w.people.Person(t.Context(), "ann")
+		check(t, err)
+		changed := *ann
+		over(&changed)
+		check(t, w.people.SavePerson(t.Context(), &changed))
+		b.use(door, "/signin/passkey", d.Get).want(http.StatusUnprocessableEntity, "That passkey was not accepted.")
+	}
 	b.get("/").want(http.StatusSeeOther)
 }
 

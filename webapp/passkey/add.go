@@ -20,7 +20,8 @@ import (
 // algorithms are what a new passkey may sign with: what platforms make, and what keys in hardware do.
 func algorithms() []protocol.CredentialParameter {
 	var out []protocol.CredentialParameter
-	for _, alg := range []webauthncose.COSEAlgorithmIdentifier{webauthncose.AlgES256, webauthncose.AlgEdDSA, webauthncose.AlgRS256} {
+	for _, alg := range []webauthncose.COSEAlgorithmIdentifier{webauthncose.AlgES256, webauthncose.AlgEdDSA,
+		webauthncose.AlgRS256} {
 		out = append(out, protocol.CredentialParameter{Type: protocol.PublicKeyCredentialType, Algorithm: alg})
 	}
 	return out
@@ -57,7 +58,8 @@ type Addition struct {
 }
 
 // Add checks the answer and writes the new passkey, together with the writes of the caller.
-func (k *Keeper) Add(ctx context.Context, o Owner, bound string, a Addition, also ...approvals.Write) (Credential, error) {
+func (k *Keeper) Add(ctx context.Context, o Owner, bound string, a Addition, also ...approvals.Write) (
+	Credential, error) {
 	name, err := cleanName(a.Name)
 	if err != nil {
 		return Credential{}, err

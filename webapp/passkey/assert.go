@@ -23,8 +23,8 @@ type Proof struct {
 	Writes []approvals.Write
 }
 
-// BeginSignIn makes the options for signing in with any passkey of anybody (section 6.3.3, discoverable credentials). It
-// writes nothing.
+// BeginSignIn makes the options for signing in with any passkey of anybody (discoverable credentials, section 6.3.3).
+// It writes nothing.
 func (k *Keeper) BeginSignIn(bound string) (Options, error) {
 	options, _, err := k.party.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
 	if err != nil {
@@ -40,7 +40,8 @@ func (k *Keeper) SignIn(ctx context.Context, bound string, a Answer) (Proof, err
 	return k.assert(ctx, forSigningIn, a, "", k.nonce(forSigningIn, bound, "", a.Ticket))
 }
 
-// BeginConfirm makes the options for one decision of a person. It writes nothing. [ErrUnknown] when they have no passkey.
+// BeginConfirm makes the options for one decision of a person. It writes nothing. [ErrUnknown] when they have no
+// passkey.
 func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound string, m Matter) (Options, error) {
 	u, _, err := k.user(ctx, Owner{Person: p})
 	if err != nil {
@@ -64,7 +65,8 @@ func (k *Keeper) Confirm(ctx context.Context, p approvals.PersonID, bound string
 }
 
 // assert checks an assertion over a challenge (section 7.2). want is whose it must be; empty: whoever signed.
-func (k *Keeper) assert(ctx context.Context, purpose string, a Answer, want approvals.PersonID, challenge []byte) (Proof, error) {
+func (k *Keeper) assert(ctx context.Context, purpose string, a Answer, want approvals.PersonID, challenge []byte) (
+	Proof, error) {
 	spent, err := k.spend(a.Ticket)
 	if err != nil {
 		return Proof{}, err

@@ -36,6 +36,9 @@ type Config struct {
 	Log     *slog.Logger
 	Origin  string // of the pages; its host is the relying party id
 	Name    string // of the service, as browsers show it
+
+	// Since is when a person was last signed out everywhere: passkeys that are older are gone, as for a lost phone.
+	Since func(ctx context.Context, p approvals.PersonID) (time.Time, error)
 }
 
 // Keeper performs the ceremonies. It is safe for concurrent use.

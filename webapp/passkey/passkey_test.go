@@ -2,6 +2,7 @@ package passkey_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type house struct {
 	*passkey.Keeper
 	t      *testing.T
 	now    time.Time
+	since  time.Time // signed out everywhere
 	logged bytes.Buffer
 }
 
@@ -41,7 +43,8 @@ func newHouse(t *testing.T) *house {
 	root, err := keys.New(bytes.Repeat([]byte{7}, keys.Size))
 	check(t, err)
 	h.Keeper, err = passkey.New(passkey.Config{Records: db, Root: root, Now: clock, Origin: site, Name: "Assent",
-		Log: slog.New(slog.NewTextHandler(&h.logged, nil))})
+		Since: func(context.Context, approvals.PersonID) (time.Time, error) { return h.since, nil },
+		Log:   slog.New(slog.NewTextHandler(&h.logged, nil))})
 	check(t, err)
 	return h
 }
@@ -378,6 +381,25 @@ func TestRemovedMeanwhile(t *testing.T) {
 	}
 	if _, err := h.Confirm(t.Context(), "ann", "sign-in", matter, a); !errors.Is(err, passkey.ErrUnknown) {
 		t.Errorf("confirmed: %v", err)
+	}
+}
+
+// Being signed out everywhere ends the passkeys too. The person adds new ones, on the same device as well.
+func TestSignedOutEverywhere(t *testing.T) {
+	h := newHouse(t)
+	d := device()
+	old := h.added(ann, d)
+	a := h.confirmed(d, matter)
+	h.since = h.now
+	if _, err := h.Confirm(t.Context(), "ann", "sign-in", matter, a); !errors.Is(err, passkey.ErrRefused) {
+		t.Errorf("confirmed: %v", err)
+	}
+	h.now = h.now.Add(time.Second)
+	h.added(ann, d)
+	list, err := h.List(t.Context(), "ann")
+	check(t, err)
+	if len(list) != 1 || list[0].Key() == old.Key() {
+		t.Errorf("passkeys %+v", list)
 	}
 }
 

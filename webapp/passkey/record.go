@@ -94,6 +94,13 @@ func (k *Keeper) shelf(ctx context.Context, p approvals.PersonID) (*shelf, error
 	if err := json.Unmarshal(rec.Value, s); err != nil {
 		return nil, fmt.Errorf("read passkeys: %w", err)
 	}
+	since, err := k.Since(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("read person of passkeys: %w", err)
+	}
+	s.Credentials = slices.DeleteFunc(s.Credentials, func(c Credential) bool {
+		return !since.IsZero() && !c.CreatedAt.After(since)
+	})
 	return s, nil
 }
 
