@@ -142,16 +142,19 @@ func (c *chromium) shown(tag string) (found []notification) {
 	return found
 }
 
-// awaitShown waits until the notification of a tag has a body.
-func (c *chromium) awaitShown(tag, body string) []notification {
+// deliverShown delivers a message and waits until the notification of a tag has a body. A browser that is just putting its
+// service worker to sleep may lose what comes by this way, so it comes again: the tag makes that one notification.
+func (c *chromium) deliverShown(to serviceworker.RegistrationID, payload, tag, body string) []notification {
 	c.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		found := c.shown(tag)
-		if len(found) > 0 && found[len(found)-1].Body == body {
-			return found
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		c.deliver(to, payload)
+		for again := time.Now().Add(3 * time.Second); time.Now().Before(again); <-time.After(20 * time.Millisecond) {
+			if found := c.shown(tag); len(found) > 0 && found[len(found)-1].Body == body {
+				return found
+			}
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("shown with tag %s: %+v, want %q", tag, found, body)
+			c.t.Fatalf("shown with tag %q: %+v, want %q", tag, c.shown(tag), body)
 		}
 	}
 }

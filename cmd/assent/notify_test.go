@@ -42,9 +42,8 @@ func TestNotification(t *testing.T) {
 
 	id := must(t, 200)(agent.ask(ctx, nil, nil)).member("auth_req_id")
 	first := pushedTo(t, p, 2)[1]
-	c.deliver(worker, string(first.Raw))
 	told := first.Note
-	shown := c.awaitShown(told.Tag, told.Body)
+	shown := c.deliverShown(worker, string(first.Raw), told.Tag, told.Body)
 	if len(shown) != 1 || shown[0].Title != "Approval request from Travel Bot" || shown[0].Data != told.Navigate ||
 		shown[0].Silent || shown[0].Actions != 0 {
 		t.Errorf("shown: %+v", shown)
@@ -53,8 +52,7 @@ func TestNotification(t *testing.T) {
 	// Decided elsewhere: the quiet word takes the notification's place.
 	must(t, 204)(devDecide(ctx, agent.http, p.pages, id, false))
 	closed := pushedTo(t, p, 3)[2]
-	c.deliver(worker, string(closed.Raw))
-	shown = c.awaitShown(told.Tag, closed.Note.Body)
+	shown = c.deliverShown(worker, string(closed.Raw), told.Tag, closed.Note.Body)
 	if len(shown) != 1 || !shown[0].Silent || !strings.HasSuffix(shown[0].Body, "is closed. Nothing to do.") {
 		t.Errorf("after the decision: %+v", shown)
 	}
@@ -63,8 +61,7 @@ func TestNotification(t *testing.T) {
 	id = must(t, 200)(agent.ask(ctx, nil, nil)).member("auth_req_id")
 	second := pushedTo(t, p, 4)[3]
 	told = second.Note
-	c.deliver(worker, string(second.Raw))
-	c.awaitShown(told.Tag, told.Body)
+	c.deliverShown(worker, string(second.Raw), told.Tag, told.Body)
 	if to := c.tap(told.Tag); to != told.Navigate {
 		t.Fatalf("a tap leads to %s, want %s", to, told.Navigate)
 	}
@@ -85,14 +82,12 @@ func TestNotification(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.deliver(worker, string(hostile))
-		c.awaitShown(to+"t", "")
+		c.deliverShown(worker, string(hostile), to+"t", "")
 		if led := c.tap(to + "t"); led != p.pages+"/" {
 			t.Errorf("%d: a tap leads to %s", i, led)
 		}
 	}
-	c.deliver(worker, "no JSON")
-	c.awaitShown("", "")
+	c.deliverShown(worker, "no JSON", "", "")
 }
 
 // phoneLink is the newest link on a person's simulated phone.
