@@ -45,6 +45,8 @@ type test struct {
 	Ends   time.Time          `json:"ends"`
 }
 
+func (t *test) began() time.Time { return t.Ends.Add(-testLife) }
+
 func (c *Channel) keyOf(token string) string {
 	return c.cfg.Root.Name(keys.LabelLookup, kindDevice, token)
 }

@@ -213,7 +213,7 @@ func (c *Channel) verify(ctx context.Context, d *device) error {
 	if err != nil {
 		return err
 	}
-	if p.Disabled {
+	if p.Disabled || !d.Test.began().After(p.SignedOutAt) { // the device may be in the hands that were signed out
 		return approvals.ErrNotFound
 	}
 	had := d.Address

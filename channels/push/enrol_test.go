@@ -108,16 +108,8 @@ func TestSignedOut(t *testing.T) {
 	h := newHouse(t)
 	h.set(time.Now())
 	to := h.enrolled(t, "ann", canary+"lost")
-	p, err := h.dir.Person(t.Context(), "ann")
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := *p
 	h.set(h.now().Add(time.Minute))
-	changed.SignedOutAt = h.now()
-	if err := h.dir.SavePerson(t.Context(), &changed); err != nil {
-		t.Fatal(err)
-	}
+	h.signOut(t, "ann")
 	if _, err := h.Send(t.Context(), to, h.message(1)); !errors.Is(err, channels.ErrGone) {
 		t.Errorf("Send: %v, want ErrGone", err)
 	}
@@ -128,6 +120,26 @@ func TestSignedOut(t *testing.T) {
 	if n := len(h.addresses(t, "ann")); n != 1 {
 		t.Errorf("%d addresses, want 1", n)
 	}
+}
+
+// TestSignedOutMeanwhile: a test that was under way when its person was signed out everywhere makes no address.
+func TestSignedOutMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	h.set(time.Now())
+	w, err := h.Register(t.Context(), "ann", phone("lost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.set(h.now().Add(time.Minute))
+	h.signOut(t, "ann")
+	h.set(h.now().Add(time.Minute))
+	if err := h.Confirm(t.Context(), w.ID, h.code(t, canary+"lost")); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("Confirm: %v, want ErrNotFound", err)
+	}
+	if n := len(h.addresses(t, "ann")); n != 0 {
+		t.Errorf("%d addresses, want none", n)
+	}
+	h.enrolled(t, "ann", canary+"lost")
 }
 
 // TestEnrolLimits: five tests in ten minutes, ten devices.

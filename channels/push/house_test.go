@@ -143,6 +143,20 @@ func (h *house) addresses(t testing.TB, person approvals.PersonID) []approvals.A
 	return p.Addresses
 }
 
+// signOut signs a person out everywhere, now.
+func (h *house) signOut(t testing.TB, person approvals.PersonID) {
+	t.Helper()
+	p, err := h.dir.Person(t.Context(), person)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := *p
+	changed.SignedOutAt = h.now()
+	if err := h.dir.SavePerson(t.Context(), &changed); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // count is how many copies of a message the provider has.
 func (h *house) count(m channels.Message) (n int) {
 	for _, s := range h.fcm.Sent() {

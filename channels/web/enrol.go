@@ -124,6 +124,9 @@ func (c *Channel) verify(ctx context.Context, k *kept) error {
 	if k.told(p) && slices.ContainsFunc(p.Addresses, isThis) {
 		return nil
 	}
+	if !k.ProofEnd.Add(-proofLife).After(p.SignedOutAt) { // the browser may be in the hands that were signed out
+		return approvals.ErrNotFound
+	}
 	k.Verified = c.now()
 	changed := *p
 	changed.Addresses = slices.Insert(without(p.Addresses, k.Address), 0,

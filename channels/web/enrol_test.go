@@ -151,6 +151,26 @@ func TestSignedOutEverywhere(t *testing.T) {
 	}
 }
 
+// A test that was under way then proves nothing any more.
+func TestSignedOutMeanwhile(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.browser()
+	check(t, w.web.Subscribe(ctx, "ann", b.JSON()))
+	_, test := w.last()
+	w.wait(time.Minute)
+	p := *w.person("ann")
+	p.SignedOutAt = w.now()
+	check(t, w.people.SavePerson(ctx, &p))
+	w.wait(time.Minute)
+	if err := w.web.Arrived(ctx, "ann", test.Proof); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("Arrived: %v, want ErrNotFound", err)
+	}
+	if n := len(w.person("ann").Addresses); n != 0 {
+		t.Errorf("%d addresses, want none", n)
+	}
+	w.enrol("ann", b)
+}
+
 // The newest browsers count; the person's other addresses stay where they are.
 func TestTooManyBrowsers(t *testing.T) {
 	w := newWorld(t)
