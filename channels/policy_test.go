@@ -7,6 +7,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/channels/channeltest"
 	"assent/ciba/rowtest"
 )
 
@@ -210,5 +211,43 @@ func TestRoom(t *testing.T) {
 	h.sweep(t)
 	if n := h.phone.Calls() + h.mail.Calls(); n != 6 {
 		t.Errorf("%d messages in all after ten minutes, want 6", n)
+	}
+}
+
+// TestRoomOfWhatDidNotLeave: a message that a provider has refused was not put before anybody, and leaves room for the
+// next one; what may have left does not.
+func TestRoomOfWhatDidNotLeave(t *testing.T) {
+	for mood, want := range map[channeltest.Mood]int{channeltest.Reject: 1, channeltest.Gone: 1, channeltest.Busy: 1,
+		channeltest.Later: 1, channeltest.Fault: 1, channeltest.Accept: 0, channeltest.Break: 0} {
+		t.Run(string(mood), func(t *testing.T) {
+			h := newHouse(t)
+			h.Policy.Messages = 1
+			h.phone.Set(mood)
+			h.lived(t, time.Hour)
+			h.sweep(t)
+			h.clock.Advance(9 * time.Minute)
+			h.sweep(t)
+			if n := h.mail.Calls(); n != want {
+				t.Errorf("%d messages by mail, want %d", n, want)
+			}
+		})
+	}
+}
+
+// TestRoomOfCodes: a one-time code takes no room, so one that was refused gives none back.
+func TestRoomOfCodes(t *testing.T) {
+	h := newHouse(t)
+	h.Policy.Messages = 1
+	h.ask(t, "ann")
+	h.sweep(t)
+	h.phone.Set(channeltest.Reject)
+	h.put(t, approvals.Code{ID: "code1", Person: "ann", Expires: h.clock.Now().Add(5 * time.Minute)})
+	h.sweep(t)
+	before := len(h.mail.Items()) // the code's second address
+	h.phone.Set(channeltest.Accept)
+	h.lived(t, time.Hour)
+	h.sweep(t)
+	if n := len(h.phone.Items()) + len(h.mail.Items()) - before; n != 1 {
+		t.Errorf("%d messages about requests, want 1", n)
 	}
 }

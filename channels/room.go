@@ -41,12 +41,13 @@ func (r *room) take(id approvals.PersonID, limit int, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tidy(now)
-	recent := lately(r.sent[id], now)
-	if limit > 0 && len(recent) >= limit {
-		return false
-	}
 	if r.sent == nil {
 		r.sent = map[approvals.PersonID][]time.Time{}
+	}
+	recent := lately(r.sent[id], now)
+	r.sent[id] = recent // lately has moved them
+	if limit > 0 && len(recent) >= limit {
+		return false
 	}
 	r.sent[id] = append(recent, now)
 	return true

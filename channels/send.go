@@ -22,10 +22,13 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
 		Kind: next.Kind, At: t.now, Until: until, Why: next.Reason, Duplicate: next.Duplicate})
 	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
-		d.room.give(t.errand.person(), t.now)
+		d.giveRoom(t)
 		return err
 	}
 	report, err := d.hand(ctx, t, until.Add(-leaseMargin))
+	if o := outcomeOf(err); o != Accepted && o != Unknown {
+		d.giveRoom(t)
+	}
 	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt, "why", next.Reason)
 	if err == nil {
 		log.InfoContext(ctx, "message accepted")
@@ -40,6 +43,13 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 		again = d.Now().Add(after)
 	}
 	return d.settle(ctx, t, next, result{outcome: outcomeOf(err), again: again, report: report})
+}
+
+// giveRoom takes back that the person was sent what certainly did not leave. A one-time code has taken no room.
+func (d *Dispatcher) giveRoom(t *turn) {
+	if !t.task.Once {
+		d.room.give(t.errand.person(), t.now)
+	}
 }
 
 // result is what a provider has answered.
