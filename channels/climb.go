@@ -22,8 +22,20 @@ func (t Task) climb(now time.Time) Next {
 		return Next{Do: Wait, At: earliest(quiet, t.Close), Reason: "outcome unknown"}
 	case t.Once:
 		return Next{Do: Nothing, Reason: "ladder exhausted"}
+	case t.capped(): // nothing is wrong with the address
+		return t.rest(WhyCap)
 	}
 	return Next{Do: Fail, Cause: approvals.Unreachable, Reason: "ladder exhausted"}
+}
+
+// capped reports whether a cap of ours was all that kept the last message from some address.
+func (t Task) capped() bool {
+	for _, rung := range t.Ladder {
+		if tries := t.of(rung, KindRequest); len(tries) > 0 && tries[len(tries)-1].Outcome == Capped {
+			return true
+		}
+	}
+	return false
 }
 
 // further looks for the address that can be tried first; the order decides between equals.
@@ -71,6 +83,10 @@ func (t Task) again(next Next, rung Rung, tries []Try) (Next, bool) {
 		next.At = latest(next.At, last.Ended.Add(t.backoff(faultFirst, count(tries, Fault))))
 		next.Reason = "provider has refused us"
 		return next, true
+	case Capped:
+		next.At = latest(next.At, last.Ended.Add(t.backoff(busyFirst, count(tries, Capped)))) // others may be faster
+		next.Reason = WhyCap
+		return next, true
 	case Unknown:
 		next.At, next.Reason = latest(next.At, last.Ended), "outcome unknown"
 		if rung.Reports {
@@ -93,11 +109,11 @@ func worthRepeating(tries []Try) bool {
 	return count(tries, Unknown)-lost <= 1 && lost <= lostMost
 }
 
-// free is until when the rung's provider is left alone.
+// free is until when the rung's provider is left alone, or a cap of ours keeps messages from the address.
 func (t Task) free(rung Rung) time.Time {
 	until := rung.Down
 	for _, try := range t.Tries {
-		if try.Channel == rung.Channel {
+		if try.Channel == rung.Channel && (try.Outcome != Capped || try.To == rung.To) {
 			until = latest(until, try.Again)
 		}
 	}

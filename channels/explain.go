@@ -6,6 +6,7 @@ var codeWords = map[string]string{
 	string(Rejected): "the provider has refused the message",
 	string(Busy):     "the provider was busy",
 	string(Fault):    "the provider refuses our account or settings: an operator has to act",
+	string(Capped):   "a cap of ours was reached, so nothing was sent",
 	codeLate:         "the claim was committed too late, so nothing was sent",
 }
 

@@ -12,6 +12,7 @@ const (
 	WhyCool   = "cooling down after denials"
 	WhyRoom   = "too many messages"
 	WhyQuiet  = "quiet hours"
+	WhyCap    = "a cap of ours was reached"
 )
 
 // Gates are what may keep a message back although its turn has come. Whatever is kept back lies in the inbox all the same.

@@ -29,6 +29,7 @@ const (
 	Gone     Outcome = "gone"
 	Rejected Outcome = "rejected"
 	Fault    Outcome = "fault"   // our account or settings were refused
+	Capped   Outcome = "capped"  // a cap of ours: the provider was not called
 	Failed   Outcome = "failed"  // reported later
 	Unknown  Outcome = "unknown" // perhaps sent
 )
@@ -43,7 +44,7 @@ type Try struct {
 	Until     time.Time `json:"until"` // end of the lease
 	Outcome   Outcome   `json:"outcome,omitempty"`
 	Ended     time.Time `json:"ended,omitzero"` // when the outcome was known
-	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone until then
+	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone, or our cap lasts, until then
 	Why       string    `json:"why,omitempty"`
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
 	Lost      bool      `json:"lost,omitempty"` // unknown because its process has died, not because the provider kept silent

@@ -382,7 +382,7 @@ func (w *world) send(next Next) {
 	try := Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To, Kind: next.Kind, At: w.now, Until: until,
 		Duplicate: next.Duplicate}
 	w.passTo(w.now.Add(time.Duration(rapid.IntRange(0, 9999).Draw(w.t, "ms")) * time.Millisecond))
-	answers := []Outcome{Accepted, Accepted, Busy, Busy, Gone, Rejected, Fault, Unknown, Open}
+	answers := []Outcome{Accepted, Accepted, Busy, Busy, Gone, Rejected, Fault, Capped, Unknown, Open}
 	if try.Outcome = rapid.SampledFrom(answers).Draw(w.t, "answer"); try.Outcome != Open {
 		try.Ended = w.now
 	}

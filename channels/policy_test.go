@@ -251,3 +251,43 @@ func TestRoomOfCodes(t *testing.T) {
 		t.Errorf("%d messages about requests, want 1", n)
 	}
 }
+
+// TestCapped: a cap of ours is neither the provider's fault nor the address's. The next address is tried at once, the
+// capped one when the cap is over, and if that is too late the request rests in the inbox.
+func TestCapped(t *testing.T) {
+	h := newHouse(t)
+	h.phone.Set(channeltest.Capped)
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	if got := h.timeline(t, r.ID); !slices.Equal(got, []string{"phone failed", "mail accepted"}) {
+		t.Errorf("timeline is %q, want mail at once", got)
+	}
+	h.prefer(t, func(p *approvals.Person) { p.Addresses = p.Addresses[:1] })
+	for range 6 { // more than a breaker takes
+		h.ask(t, "ann")
+		h.sweep(t)
+	}
+	for _, p := range h.Providers() {
+		if p.Down {
+			t.Errorf("%s is left alone, and was not even called", p.Channel)
+		}
+	}
+	short := h.lived(t, time.Minute)
+	h.sweep(t)
+	if state, why := h.state(t, short.ID); state != approvals.Pending {
+		t.Errorf("request is %s because of %q, want it to rest in the inbox", state, why)
+	}
+	long := h.lived(t, 10*time.Minute)
+	h.sweep(t)
+	h.phone.Set(channeltest.Accept)
+	h.clock.Advance(channeltest.CapTime - time.Second)
+	h.sweep(t)
+	if got := h.timeline(t, long.ID); !slices.Equal(got, []string{"phone failed"}) {
+		t.Errorf("timeline is %q before the cap is over", got)
+	}
+	h.clock.Advance(time.Second)
+	h.sweep(t)
+	if got := h.timeline(t, long.ID); !slices.Equal(got, []string{"phone failed", "phone accepted"}) {
+		t.Errorf("timeline is %q, want the message when the cap is over", got)
+	}
+}

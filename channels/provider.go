@@ -133,6 +133,9 @@ func (p *provider) answered(err error, now time.Time) (pause time.Duration) {
 	o := outcomeOf(err)
 	p.counts[o]++
 	p.probe = time.Time{}
+	if o == Capped { // it was not called
+		return 0
+	}
 	if o == Accepted || o == Gone || o == Rejected { // it works
 		p.failures, p.pause, p.down = 0, 0, time.Time{}
 		return 0

@@ -23,12 +23,16 @@ const (
 	Reject Mood = "reject"
 	Gone   Mood = "gone"
 	Fault  Mood = "fault" // refuses our account or settings
+	Capped Mood = "cap"   // is kept back by a cap of ours for [CapTime]
 	Hang   Mood = "hang"  // takes the message and never answers
 	Break  Mood = "break" // takes the message and breaks the answer off
 )
 
 // LaterBy is the Retry-After of a provider in the mood [Later].
 const LaterBy = 7 * time.Second
+
+// CapTime is how long the cap of the mood [Capped] lasts.
+const CapTime = 2 * time.Minute
 
 // Item is one message that a [Recorder] has.
 type Item struct {
@@ -82,6 +86,8 @@ func (r *Recorder) Send(ctx context.Context, to approvals.Address, m channels.Me
 		return approvals.Delivery{Code: "429"}, fmt.Errorf("send: %w", &channels.BusyError{After: LaterBy})
 	case Fault:
 		return approvals.Delivery{Code: "401"}, fmt.Errorf("send: %w", channels.ErrFault)
+	case Capped:
+		return approvals.Delivery{Code: "cap"}, fmt.Errorf("send: %w", &channels.CapError{After: CapTime})
 	case Break:
 		return approvals.Delivery{}, fmt.Errorf("send: %w", io.ErrUnexpectedEOF)
 	case Hang:

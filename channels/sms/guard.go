@@ -15,10 +15,11 @@ import (
 	"assent/approvals/keys"
 )
 
-// Caps bound what may be sent.
+// Caps bound what may be sent. One-time codes are counted apart from all other messages, so that neither keeps the other
+// from a person.
 type Caps struct {
-	Burst    int // messages to one number in ten minutes
-	Day      int // messages to one number in 24 hours
+	Burst    int // messages to one number in ten minutes, and codes
+	Day      int // messages to one number in 24 hours, and codes
 	DayParts int // parts to all numbers in one day (UTC): what is billed
 }
 
@@ -39,6 +40,7 @@ type known struct {
 	Stopped bool        `json:"stopped,omitempty"` // the person has sent STOP
 	Dead    bool        `json:"dead,omitempty"`    // the provider says that nobody has it, or that it takes no messages
 	Sent    []time.Time `json:"sent,omitempty"`    // messages of the last day, oldest first
+	Codes   []time.Time `json:"codes,omitempty"`   // codes of the last day, likewise
 	Heard   []string    `json:"heard,omitempty"`   // the last inbound messages, so that none counts twice
 	At      time.Time   `json:"at"`                // of the last change
 }
@@ -61,14 +63,24 @@ func (k known) expires() time.Time {
 	return k.At.Add(dayTime)
 }
 
-// since counts the messages after a time.
-func (k known) since(at time.Time) (n int) {
-	for _, sent := range k.Sent {
-		if sent.After(at) {
-			n++
-		}
+// counted is when the messages or the codes of the last day were sent.
+func (k *known) counted(code bool) *[]time.Time {
+	if code {
+		return &k.Codes
 	}
-	return n
+	return &k.Sent
+}
+
+// until is when these caps let the next message through after those that were sent; zero: at once.
+func (c Caps) until(sent []time.Time, at time.Time) (until time.Time) {
+	burst := slices.DeleteFunc(slices.Clone(sent), func(t time.Time) bool { return !t.After(at.Add(-burstTime)) })
+	if n := len(burst) - c.Burst; n >= 0 {
+		until = burst[n].Add(burstTime)
+	}
+	if n := len(sent) - c.Day; n >= 0 && sent[n].Add(dayTime).After(until) {
+		until = sent[n].Add(dayTime)
+	}
+	return until
 }
 
 // numbers keeps what is known of numbers, under keyed names: the records tell nobody whom they are about.
@@ -83,30 +95,35 @@ func newNumbers(records approvals.Records, root *keys.Root) *numbers {
 	return &numbers{records: records, root: root, seed: maphash.MakeSeed()}
 }
 
-// errFull is returned by a change that the caps do not allow.
-var errFull = errors.New("cap is reached")
+// fullError is returned by a change that a cap does not allow before a time.
+type fullError struct{ until time.Time }
 
-// take counts one message, unless the number is at its caps or has said STOP.
-func (n *numbers) take(ctx context.Context, number string, caps Caps, at time.Time) error {
+func (e *fullError) Error() string { return "cap is reached" }
+
+// take counts one message or code, unless the number is at its caps or has said STOP.
+func (n *numbers) take(ctx context.Context, number string, code bool, caps Caps, at time.Time) error {
 	return n.change(ctx, number, at, func(k *known) error {
+		sent := k.counted(code)
+		until := caps.until(*sent, at)
 		switch {
 		case k.Stopped:
 			return errStopped
 		case k.Dead:
 			return errDead
-		case k.since(at.Add(-burstTime)) >= caps.Burst || len(k.Sent) >= caps.Day:
-			return errFull
+		case !until.IsZero():
+			return &fullError{until}
 		}
-		k.Sent, k.At = append(k.Sent, at), at
+		*sent, k.At = append(*sent, at), at
 		return nil
 	})
 }
 
 // giveBack uncounts a message that was certainly not sent.
-func (n *numbers) giveBack(ctx context.Context, number string, taken, at time.Time) error {
+func (n *numbers) giveBack(ctx context.Context, number string, code bool, taken, at time.Time) error {
 	return n.change(ctx, number, at, func(k *known) error {
-		if i := slices.IndexFunc(k.Sent, taken.Equal); i >= 0 {
-			k.Sent = slices.Delete(k.Sent, i, i+1)
+		sent := k.counted(code)
+		if i := slices.IndexFunc(*sent, taken.Equal); i >= 0 {
+			*sent = slices.Delete(*sent, i, i+1)
 		}
 		return nil
 	})
@@ -167,7 +184,8 @@ func (n *numbers) changeOnce(ctx context.Context, key string, at time.Time, chan
 	if err != nil {
 		return err
 	}
-	k.Sent = slices.DeleteFunc(k.Sent, func(sent time.Time) bool { return !sent.After(at.Add(-dayTime)) })
+	old := func(sent time.Time) bool { return !sent.After(at.Add(-dayTime)) }
+	k.Sent, k.Codes = slices.DeleteFunc(k.Sent, old), slices.DeleteFunc(k.Codes, old)
 	if err := change(&k); err != nil {
 		return err
 	}

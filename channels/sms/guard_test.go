@@ -61,7 +61,7 @@ func TestNumberCaps(t *testing.T) {
 	send := func(number string) string {
 		t.Helper()
 		d, err := h.Send(t.Context(), to(number), h.message(1))
-		if err != nil && !errors.Is(err, channels.ErrRejected) {
+		if err != nil && !errors.Is(err, channels.ErrCapped) {
 			t.Fatal(err)
 		}
 		return d.Code
@@ -92,6 +92,31 @@ func TestNumberCaps(t *testing.T) {
 	h.set(noon.Add(24*time.Hour + time.Second))
 	if code := send(phone); code != "" {
 		t.Errorf("next day: %q", code)
+	}
+}
+
+// TestCodesCountApart: requests keep no code from a person, nor codes a request, and each cap says how long it lasts.
+func TestCodesCountApart(t *testing.T) {
+	h := newHouse(t, func(c *sms.Config) { c.Caps = sms.DefaultCaps() })
+	h.set(noon)
+	code := channels.Message{Kind: channels.KindCode, ID: "code1/sms/1", Locale: "en", Code: "123456",
+		Expires: noon.Add(5 * time.Minute)}
+	for i := range 3 {
+		for _, m := range []channels.Message{h.message(i), code} {
+			if _, err := h.Send(t.Context(), to(phone), m); err != nil {
+				t.Fatalf("%s %d: %v", m.Kind, i+1, err)
+			}
+		}
+	}
+	h.set(noon.Add(time.Minute))
+	for _, m := range []channels.Message{h.message(4), code} {
+		_, err := h.Send(t.Context(), to(phone), m)
+		if !errors.Is(err, channels.ErrCapped) || channels.RetryAfter(err) != 9*time.Minute {
+			t.Errorf("fourth %s: %v, again after %s; want 9 minutes", m.Kind, err, channels.RetryAfter(err))
+		}
+	}
+	if n := h.twilio.Calls(); n != 6 {
+		t.Errorf("provider was called %d times, want 6", n)
 	}
 }
 
@@ -133,7 +158,7 @@ func TestDayBreaker(t *testing.T) {
 		d, err := h.Send(t.Context(), to(fmt.Sprintf("+49157999%05d", i)), h.message(i))
 		if err == nil {
 			sent++
-		} else if d.Code != "day_cap" || !errors.Is(err, channels.ErrRejected) {
+		} else if d.Code != "day_cap" || channels.RetryAfter(err) != 12*time.Hour {
 			t.Fatalf("Send: %v", err)
 		}
 	}

@@ -31,7 +31,7 @@ type purse struct {
 // handful is a fiftieth of the limit: so much can be lost by a process that dies.
 func (p *purse) handful() int { return max(p.limit/50, 1) }
 
-// spend takes parts out; errFull when the day's limit is reached.
+// spend takes parts out; a [fullError] when the day's limit is reached.
 func (p *purse) spend(ctx context.Context, parts int, at time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,7 +79,7 @@ func (p *purse) takeOut(ctx context.Context, least int, at time.Time) (int, erro
 	}
 	got := min(max(least, p.handful()), p.limit-out)
 	if got < least {
-		return 0, errFull
+		return 0, &fullError{at.UTC().Truncate(dayTime).Add(dayTime)}
 	}
 	return got, p.records.Apply(ctx, approvals.Replace(rec, strconv.AppendInt(nil, int64(out+got), 10), at.Add(keepDays)))
 }

@@ -170,12 +170,13 @@ func (c *Channel) send(ctx context.Context, to string, m channels.Message) (sid 
 		return "", no
 	}
 	at := c.cfg.Now()
-	if no := c.count(ctx, to, parts, at); no != nil {
+	code := m.Kind == channels.KindCode
+	if no := c.count(ctx, to, code, parts, at); no != nil {
 		return "", no
 	}
 	sid, no = c.call(ctx, to, text, m, at)
 	if no != nil && !errors.Is(no, errUnsure) {
-		c.uncount(ctx, to, parts, at)
+		c.uncount(ctx, to, code, parts, at)
 	}
 	c.learnFrom(ctx, to, no)
 	return sid, no
@@ -215,14 +216,15 @@ func (c *Channel) allow(to string, m channels.Message) (text string, parts int, 
 }
 
 // count takes the message out of the number's caps and the day's parts.
-func (c *Channel) count(ctx context.Context, to string, parts int, at time.Time) *refusal {
-	switch err := c.numbers.take(ctx, to, c.cfg.Caps, at); {
+func (c *Channel) count(ctx context.Context, to string, code bool, parts int, at time.Time) *refusal {
+	var full *fullError
+	switch err := c.numbers.take(ctx, to, code, c.cfg.Caps, at); {
 	case errors.Is(err, errStopped):
 		return refuse(codeStopped, channels.ErrRejected)
 	case errors.Is(err, errDead):
 		return refuse(codeDead, channels.ErrGone)
-	case errors.Is(err, errFull):
-		return refuse(codeBurst, channels.ErrRejected)
+	case errors.As(err, &full):
+		return refuse(codeBurst, &channels.CapError{After: full.until.Sub(at)})
 	case err != nil:
 		return c.uncounted(ctx, err)
 	}
@@ -231,15 +233,15 @@ func (c *Channel) count(ctx context.Context, to string, parts int, at time.Time)
 		c.tripped.Store(false)
 		return nil
 	}
-	c.giveBackNumber(ctx, to, at)
-	if !errors.Is(err, errFull) {
+	c.giveBackNumber(ctx, to, code, at)
+	if !errors.As(err, &full) {
 		return c.uncounted(ctx, err)
 	}
 	if !c.tripped.Swap(true) {
 		c.cfg.Log.ErrorContext(ctx, "today's text messages are used up, none leaves before midnight UTC",
 			"parts", c.cfg.Caps.DayParts)
 	}
-	return refuse(codeDay, channels.ErrRejected)
+	return refuse(codeDay, &channels.CapError{After: full.until.Sub(at)})
 }
 
 // uncounted is a message that nobody could count: it does not leave, so that the caps hold.
@@ -248,13 +250,13 @@ func (c *Channel) uncounted(ctx context.Context, err error) *refusal {
 	return refuse(codeRecords, channels.ErrBusy)
 }
 
-func (c *Channel) uncount(ctx context.Context, to string, parts int, at time.Time) {
+func (c *Channel) uncount(ctx context.Context, to string, code bool, parts int, at time.Time) {
 	c.purse.giveBack(parts, at)
-	c.giveBackNumber(ctx, to, at)
+	c.giveBackNumber(ctx, to, code, at)
 }
 
-func (c *Channel) giveBackNumber(ctx context.Context, to string, at time.Time) {
-	if err := c.numbers.giveBack(context.WithoutCancel(ctx), to, at, c.cfg.Now()); err != nil {
+func (c *Channel) giveBackNumber(ctx context.Context, to string, code bool, at time.Time) {
+	if err := c.numbers.giveBack(context.WithoutCancel(ctx), to, code, at, c.cfg.Now()); err != nil {
 		c.cfg.Log.WarnContext(ctx, "text message that was not sent stays counted", "err", err)
 	}
 }
