@@ -9,6 +9,7 @@ import (
 	"assent/approvals"
 	"assent/approvals/stream"
 	"assent/channels"
+	"assent/channels/channeltest"
 )
 
 // TestCode: one message with the digits, on the first address; never after its end, and never twice.
@@ -55,5 +56,44 @@ func (h *house) put(t testing.TB, c approvals.Code) {
 	t.Helper()
 	if err := h.Apply(t.Context(), c.Step(h.clock.Now()).Put()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// stuck is a recorder that keeps every request waiting until it is released, and lets codes pass.
+type stuck struct {
+	*channeltest.Recorder
+	came, release chan struct{}
+}
+
+func (s *stuck) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
+	if m.Kind == channels.KindRequest {
+		close(s.came)
+		<-s.release
+	}
+	return s.Recorder.Send(ctx, to, m)
+}
+
+// TestCodeDoesNotWaitForSweeps: a person signs in while a sweep is held up.
+func TestCodeDoesNotWaitForSweeps(t *testing.T) {
+	h := newHouse(t)
+	phone := &stuck{h.phone, make(chan struct{}), make(chan struct{})}
+	h.Channels["phone"] = phone
+	h.ask(t, "ann")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx, h.hub) }()
+	<-phone.came
+	h.put(t, approvals.Code{ID: "code1", Person: "ann", Expires: h.clock.Now().Add(5 * time.Minute)})
+	h.hub.Signal(approvals.TopicDue)
+	await(t, h.phone, have(1))
+	cancel()
+	select {
+	case <-done:
+		t.Error("stopped while a sweep was still at work")
+	default:
+	}
+	close(phone.release)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -19,23 +19,30 @@ const (
 )
 
 // Run resumes when it starts, sweeps each 30 s, and looks for one-time codes whenever somebody signals
-// [approvals.TopicDue], until ctx ends.
+// [approvals.TopicDue], until ctx ends. Codes wait for no sweep: somebody stands at a sign-in page.
 func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 	due := hub.Watch(approvals.TopicDue)
 	defer due.Close()
+	var running sync.WaitGroup
+	running.Go(func() { d.loop(ctx, due.C, d.codes, d.codes) })
+	running.Go(func() { d.loop(ctx, nil, d.resume, d.deliveries) })
+	running.Wait()
+	return nil
+}
+
+// loop sweeps once in the first way, then in the other: each 30 s and at every signal.
+func (d *Dispatcher) loop(ctx context.Context, signal <-chan struct{}, first, then func(context.Context) (int, error)) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for sweep := d.Resume; ; {
+	for sweep := first; ; sweep = then {
 		if _, err := sweep(ctx); err != nil && ctx.Err() == nil {
 			d.Log.ErrorContext(ctx, "sweep of deliveries", "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-			sweep = d.Sweep
-		case <-due.C:
-			sweep = d.codes
+		case <-signal:
 		}
 	}
 }
@@ -44,7 +51,7 @@ func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 // messages leave after the bus has lost everything.
 func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
 	codes, err := d.codes(ctx)
-	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver, d.Now())
+	deliveries, err2 := d.deliveries(ctx)
 	return codes + deliveries, errors.Join(err, err2)
 }
 
@@ -52,7 +59,7 @@ func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
 // meanwhile is taken back now, even if the bus has lost the event that said so.
 func (d *Dispatcher) Resume(ctx context.Context) (int, error) {
 	codes, err := d.codes(ctx)
-	deliveries, err2 := d.sweep(ctx, approvals.StepDeliver, d.Now().Add(longestStep))
+	deliveries, err2 := d.resume(ctx)
 	return codes + deliveries, errors.Join(err, err2)
 }
 
@@ -61,6 +68,14 @@ const longestStep = 100 * 365 * 24 * time.Hour
 
 func (d *Dispatcher) codes(ctx context.Context) (int, error) {
 	return d.sweep(ctx, approvals.StepCode, d.Now())
+}
+
+func (d *Dispatcher) deliveries(ctx context.Context) (int, error) {
+	return d.sweep(ctx, approvals.StepDeliver, d.Now())
+}
+
+func (d *Dispatcher) resume(ctx context.Context) (int, error) {
+	return d.sweep(ctx, approvals.StepDeliver, d.Now().Add(longestStep))
 }
 
 // sweep goes through the steps of one name up to a time, page by page. Steps that move while it runs get later times, and
