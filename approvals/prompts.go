@@ -34,7 +34,7 @@ const coolMost = 24 * time.Hour
 type prompts struct {
 	mu     sync.Mutex
 	people map[PersonID]*attention
-	takes  int
+	takes  int // since the last tidy
 }
 
 // attention is what one person has been asked.
@@ -187,14 +187,16 @@ func (p *prompts) of(id PersonID) *attention {
 	return a
 }
 
-// tidyEvery is how many requests come between two looks at what can be forgotten.
+// tidyEvery is how many requests at least come between two looks at what can be forgotten.
 const tidyEvery = 4096
 
-// tidy forgets everybody about whom nothing is left to remember.
+// tidy forgets everybody about whom nothing is left to remember. It looks at no more people than requests have come since
+// the last time, so that what it costs each request does not grow with their number.
 func (p *prompts) tidy(now time.Time) {
-	if p.takes++; p.takes%tidyEvery != 0 {
+	if p.takes++; p.takes < max(tidyEvery, len(p.people)) {
 		return
 	}
+	p.takes = 0
 	for id, who := range p.people {
 		who.forget(now)
 		for agent, with := range who.pairs {

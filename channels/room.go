@@ -16,7 +16,7 @@ const roomTime = 10 * time.Minute
 type room struct {
 	mu    sync.Mutex
 	sent  map[approvals.PersonID][]time.Time
-	calls int
+	calls int // since the last tidy
 }
 
 // until is when the person may be sent the next message of at most limit; zero: now. A limit of 0 is none.
@@ -33,7 +33,7 @@ func (r *room) until(id approvals.PersonID, limit int, now time.Time) time.Time 
 	return recent[len(recent)-limit].Add(roomTime)
 }
 
-// tidyEvery is how many messages come between two looks at what can be forgotten.
+// tidyEvery is how many messages at least come between two looks at what can be forgotten.
 const tidyEvery = 4096
 
 // take counts one more message, unless that is one too many.
@@ -65,11 +65,13 @@ func (r *room) give(id approvals.PersonID, at time.Time) {
 	}
 }
 
-// tidy forgets whom nothing was sent lately; the caller holds mu.
+// tidy forgets whom nothing was sent lately; the caller holds mu. It looks at no more people than messages have come since
+// the last time.
 func (r *room) tidy(now time.Time) {
-	if r.calls++; r.calls%tidyEvery != 0 {
+	if r.calls++; r.calls < max(tidyEvery, len(r.sent)) {
 		return
 	}
+	r.calls = 0
 	for id, sent := range r.sent {
 		if now.Sub(sent[len(sent)-1]) >= roomTime {
 			delete(r.sent, id)
