@@ -2,6 +2,8 @@ package ciba
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,17 +38,29 @@ var askParams = []string{"scope", "client_notification_token", "acr_values", "lo
 func evidencePurpose(id approvals.ID) string { return kindEvidence + "/" + string(id) }
 
 // evidence is the write that keeps what the agent has signed for as long as the request itself is kept, sealed: it shows
-// who asked for what, and in which words (REQ-159).
+// who asked for what, and in which words (REQ-159). An object that holds a secret is kept by its digest: nobody gets the
+// secret from us, and the agent can still be held to what it shows (REQ-123, 128 and 140).
 func (a *asking) evidence(r *approvals.Request) []approvals.Write {
 	if a.signed == "" {
 		return nil
 	}
-	sealed := a.h.Root.Seal(evidencePurpose(r.ID), []byte(a.signed))
+	text := a.signed
+	if a.form.get("user_code") != "" || a.form.get("client_notification_token") != "" {
+		text = digestOf(text)
+	}
+	sealed := a.h.Root.Seal(evidencePurpose(r.ID), []byte(text))
 	return []approvals.Write{approvals.PutNew(kindEvidence, string(r.ID), sealed, r.ExpiresAt.Add(a.h.Desk.Terms.History))}
 }
 
-// SignedRequest returns the request object that led to a request, as its agent signed it. It is [approvals.ErrNotFound]
-// for requests that came without one.
+// digestOf cannot be taken for a JWS, which has no colon.
+func digestOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// SignedRequest returns the request object that led to a request, as its agent signed it, or "sha256:" and the digest of
+// its bytes (base64url) if it held a user code or a notification token. It is [approvals.ErrNotFound] for requests that
+// came without one.
 func (h *Handler) SignedRequest(ctx context.Context, id approvals.ID) (string, error) {
 	rec, err := h.Records.Get(ctx, kindEvidence, string(id))
 	if err != nil {

@@ -1,6 +1,7 @@
 package ciba
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -235,6 +236,25 @@ func TestSignedRequestIsKept(t *testing.T) {
 	}
 	if _, err := s.SignedRequest(t.Context(), idOf(s.ask(t))); !errors.Is(err, approvals.ErrNotFound) {
 		t.Errorf("of an unsigned request: %v", err)
+	}
+}
+
+// TestSecretsOfSignedRequests: an object with a secret in it is kept by its digest only.
+func TestSecretsOfSignedRequests(t *testing.T) {
+	row(t, "REQ-123", "REQ-128", "REQ-140", "REQ-159")
+	s := newService(t)
+	s.addSigning(t)
+	for _, secret := range []string{"user_code", "client_notification_token"} {
+		text := jws(t, "ES256", "ES256", nil, objectClaims(signer, secret, "canary-0123456789-0123456789"))
+		a := s.post("/bc-authorize", ro(signer, text))
+		if a.status != 200 {
+			t.Fatalf("%s: %d %s", secret, a.status, a.raw)
+		}
+		sum := sha256.Sum256([]byte(text))
+		want := "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
+		if got, err := s.SignedRequest(t.Context(), idOf(a.text("auth_req_id"))); err != nil || got != want {
+			t.Errorf("%s: %q, %v", secret, got, err)
+		}
 	}
 }
 
