@@ -71,7 +71,7 @@ func (h *Handler) grantOf(c *call, id approvals.ID) (*approvals.Request, error) 
 	case r.State != approvals.Redeemed || !r.RevokedAt.IsZero():
 		return nil, nil
 	}
-	err = h.stillGood(c, r)
+	_, err = h.stillGood(c, r)
 	if errors.Is(err, approvals.ErrNotEligible) {
 		return nil, nil
 	}

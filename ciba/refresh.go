@@ -144,7 +144,8 @@ func (h *Handler) refresh(c *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.mayComeBack(c, r); err != nil {
+	unchanged, err := h.mayComeBack(c, r)
+	if err != nil {
 		return nil, err
 	}
 	if body, err := o.kept(c.r.Context()); body != nil || err != nil {
@@ -153,7 +154,7 @@ func (h *Handler) refresh(c *call) ([]byte, error) {
 	if t.spent() {
 		return nil, h.refreshAgain(c, t)
 	}
-	return h.exchange(c, r, t, o)
+	return h.exchange(c, r, t, o, unchanged)
 }
 
 // heldBy reports whether the caller holds the key that the family began with, if there was one (REQ-247). A certificate
@@ -163,17 +164,18 @@ func (f *family) heldBy(shown *confirmation) bool {
 }
 
 // mayComeBack ends the approval of a person who, or an agent that, may no longer; it does not come back with them.
-func (h *Handler) mayComeBack(c *call, r *approvals.Request) error {
-	err := h.stillGood(c, r)
+func (h *Handler) mayComeBack(c *call, r *approvals.Request) (unchanged []approvals.Write, err error) {
+	unchanged, err = h.stillGood(c, r)
 	if !errors.Is(err, approvals.ErrNotEligible) {
-		return err
+		return unchanged, err
 	}
-	return errors.Join(err, h.endAll(c, r.ID, approvals.RevokedIneligible))
+	return nil, errors.Join(err, h.endAll(c, r.ID, approvals.RevokedIneligible))
 }
 
 // exchange gives new tokens, and a new refresh token where the profile has them replaced. The answer is made first and
 // leaves when the approval still stood at the commit, which makes the replacement durable.
-func (h *Handler) exchange(c *call, r *approvals.Request, t *refreshToken, o *once) ([]byte, error) {
+func (h *Handler) exchange(c *call, r *approvals.Request, t *refreshToken, o *once,
+	unchanged []approvals.Write) ([]byte, error) {
 	g, err := h.narrow(c.form, r)
 	if err != nil {
 		return nil, err
@@ -188,7 +190,7 @@ func (h *Handler) exchange(c *call, r *approvals.Request, t *refreshToken, o *on
 	if o != nil {
 		writes = append(writes, o.put(body, at.Add(redeemedLifetime)))
 	}
-	_, err = h.Desk.Renew(c.r.Context(), r.ID, writes...)
+	_, err = h.Desk.Renew(c.r.Context(), r.ID, append(writes, unchanged...)...)
 	switch {
 	case errors.Is(err, approvals.ErrConflict):
 		return h.refreshOvertaken(c, o, err)

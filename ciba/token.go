@@ -109,9 +109,11 @@ func (h *Handler) redeem(c *call, r *approvals.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.stillGood(c, r); err != nil {
+	unchanged, err := h.stillGood(c, r)
+	if err != nil {
 		return nil, h.takeBack(c, r, err)
 	}
+	granted.also = append(granted.also, unchanged...)
 	if o != nil {
 		return h.redeemOnce(c, r, granted, o)
 	}
@@ -173,7 +175,8 @@ func (h *Handler) again(c *call, r *approvals.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return body, h.stillGood(c, r)
+	_, err = h.stillGood(c, r)
+	return body, err
 }
 
 // usedAgain refuses an auth_req_id that has been spent. For as long as a lost answer may be asked for again, that is
@@ -190,20 +193,24 @@ func (h *Handler) usedAgain(c *call, r *approvals.Request) error {
 
 // stillGood asks whether the person is still active and the agent may still have what was granted (REQ-200): what the
 // desk asks at a redemption, and scope and audience, which only this door knows the rules of. The agent is read again:
-// a held poll has authenticated a while ago.
-func (h *Handler) stillGood(c *call, r *approvals.Request) error {
+// a held poll has authenticated a while ago. It returns what must not change until that is acted on.
+func (h *Handler) stillGood(c *call, r *approvals.Request) (unchanged []approvals.Write, err error) {
 	p, err := h.Directory.Person(c.r.Context(), r.Subject)
 	if errors.Is(err, approvals.ErrNotFound) || err == nil && p.Disabled {
-		return approvals.ErrNotEligible
+		return nil, approvals.ErrNotEligible
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a, err := h.Directory.Agent(c.r.Context(), r.Agent)
 	if errors.Is(err, approvals.ErrNotFound) || err == nil && (a.Disabled || !h.permitted(a, r)) {
-		return approvals.ErrNotEligible
+		return nil, approvals.ErrNotEligible
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return []approvals.Write{approvals.Expect(approvals.KindPerson, string(p.ID), p.Revision),
+		approvals.Expect(approvals.KindAgent, string(a.ID), a.Revision)}, nil
 }
 
 func (h *Handler) permitted(a *approvals.Agent, r *approvals.Request) bool {

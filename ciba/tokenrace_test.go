@@ -102,3 +102,33 @@ func (s *service) rename(t testing.TB, id approvals.PersonID, name string) {
 	next.Name = name
 	must(t, s.Directory.SavePerson(t.Context(), &next))
 }
+
+// TestJudgedOnWhatIsCommitted is REQ-200: a token leaves only if the agent that scope and audience were judged by is
+// still the same at the commit, also when the desk has heard of a change before this door has.
+func TestJudgedOnWhatIsCommitted(t *testing.T) {
+	row(t, "REQ-200")
+	for _, key := range []string{"", "k1"} {
+		t.Run("key "+key, func(t *testing.T) {
+			var desks *approvals.Directory
+			s := stays(t, func(p *Parts) {
+				hub := approvals.NewHub() // so that neither directory hears of the other's changes
+				desks = approvals.NewDirectory(p.Records, hub, 0, p.Now)
+				p.Desk = approvals.NewDesk(approvals.DeskParts{Store: p.Records.(*bolt.Store), Records: p.Records, Directory: desks,
+					Hub: hub, Hash: func(s string) []byte { return p.Root.MAC(keys.LabelHandle, s) }, Now: p.Now, Log: p.Log})
+			})
+			tokens, _ := s.standing(t)
+			handle := s.ask(t, "client_id", "stay", "scope", "openid trips.book")
+			s.approve(t, handle)
+			a, err := desks.Agent(t.Context(), "stay")
+			must(t, err)
+			next := *a
+			next.Scopes = nil
+			must(t, desks.SaveAgent(t.Context(), &next))
+			for _, f := range []form{tk(handle, "client_id", "stay"), rt(tokens.text("refresh_token"))} {
+				if a := s.post("/token", f, keyHeader, key); a.status != 503 {
+					t.Errorf("%s: %d %s", f["grant_type"], a.status, a.raw)
+				}
+			}
+		})
+	}
+}
