@@ -80,28 +80,35 @@ func narrowDetails(types approvals.Types, text string, granted approvals.Details
 		return nil, err
 	case len(wanted) == 0:
 		return granted, nil
-	case !detailsWithin(wanted, granted):
+	}
+	list, ok := detailsWithin(wanted, granted)
+	if !ok {
 		return nil, refuse("invalid_authorization_details", "The authorization_details are wider than what was granted.")
 	}
-	return wanted, nil
+	return list, nil
 }
 
 func within(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// detailsWithin compares objects by their canonical bytes: order of members and white space do not matter. What was
-// granted once may be had once.
-func detailsWithin(some, all approvals.Details) bool {
-	left := make(map[string]int, len(all))
-	for _, d := range all {
-		left[canonical(d)]++
-	}
-	return !slices.ContainsFunc(some, func(d approvals.Detail) bool {
+// detailsWithin finds what was granted for each that is wanted. It compares objects by their canonical bytes: order of
+// members, spelling and white space do not matter, and the token says it as it was granted. What was granted once may be
+// had once.
+func detailsWithin(wanted, granted approvals.Details) (found approvals.Details, ok bool) {
+	left := make(map[string]approvals.Details, len(granted))
+	for _, d := range granted {
 		key := canonical(d)
-		left[key]--
-		return left[key] < 0
-	})
+		left[key] = append(left[key], d)
+	}
+	for _, d := range wanted {
+		key := canonical(d)
+		if len(left[key]) == 0 {
+			return nil, false
+		}
+		found, left[key] = append(found, left[key][0]), left[key][1:]
+	}
+	return found, true
 }
 
 func canonical(d approvals.Detail) string {

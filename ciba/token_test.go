@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -313,6 +314,25 @@ func TestJSONBody(t *testing.T) {
 	s.approve(t, handle)
 	if a := s.send("/oauth/token", typeJSON, body("")); a.status != 200 {
 		t.Errorf("approved: %d %s", a.status, a.raw)
+	}
+}
+
+// TestNarrowedAsGranted is REQ-243: the agent may spell what it collects in its own way; response and token say it in the
+// bytes that were granted.
+func TestNarrowedAsGranted(t *testing.T) {
+	row(t, "REQ-204", "REQ-243")
+	s := newService(t)
+	const pay, call = `{"type":"tool_call","tool":"pay","arguments":{"n":100}}`, `{"type":"tool_call","tool":"call","arguments":{"n":1}}`
+	handle := s.ask(t, "authorization_details", "["+pay+","+call+"]")
+	s.approve(t, handle)
+	a := s.post("/token", tk(handle, "authorization_details", `[{ "arguments":{"n":1e2}, "tool":"p\u0061y", "type":"tool_call"}]`))
+	if a.status != http.StatusOK || !strings.Contains(a.raw, `"authorization_details":[`+pay+`]`) {
+		t.Fatalf("%d %s", a.status, a.raw)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(a.text("access_token"), ".")[1])
+	must(t, err)
+	if !strings.Contains(string(payload), `"authorization_details":[`+pay+`]`) {
+		t.Errorf("%s", payload)
 	}
 }
 
