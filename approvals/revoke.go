@@ -2,6 +2,7 @@ package approvals
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -88,4 +89,29 @@ func (d *Desk) Revoke(ctx context.Context, id ID, v Revocation, also ...Write) (
 		r.Also(also...)
 		return r.Revoke(v, at)
 	})
+}
+
+// RevokeAll ends every approval that q selects and that its agent could still come back on, and returns how many there
+// were: what happens, beside [Desk.CancelAll], when a person or an agent is disabled.
+func (d *Desk) RevokeAll(ctx context.Context, q Query, v Revocation) (done int, err error) {
+	q.States = []State{Redeemed}
+	for {
+		page, err := d.store.List(ctx, q)
+		if err != nil || len(page) == 0 {
+			return done, err
+		}
+		for _, r := range page {
+			q.Before = r.ID
+			if r.stands(d.now()) != nil {
+				continue
+			}
+			_, err := d.Revoke(ctx, r.ID, v)
+			switch {
+			case err == nil:
+				done++
+			case !errors.Is(err, ErrDecided): // ended in between: nothing to revoke
+				return done, err
+			}
+		}
+	}
 }

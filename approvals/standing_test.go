@@ -124,3 +124,53 @@ func TestRenew(t *testing.T) {
 		})
 	}
 }
+
+// TestRevokeAll: when a person or an agent is disabled, nobody comes back on what was approved; what has ended is left.
+func TestRevokeAll(t *testing.T) {
+	for _, q := range []approvals.Query{{Agent: "bot", Limit: 1}, {Person: "ann", Limit: 1}} {
+		o := newOffice(t)
+		var redeemed []approvals.ID
+		for _, standing := range []bool{true, false, true} {
+			redeemed = append(redeemed, o.redeemed(t, standing))
+		}
+		v := approvals.Revocation{By: approvals.Actor{Kind: "operator"}, Why: approvals.RevokedIneligible}
+		for _, want := range []int{2, 0} {
+			if n, err := o.RevokeAll(t.Context(), q, v); n != want || err != nil {
+				t.Errorf("%+v: %d, %v, want %d", q, n, err, want)
+			}
+		}
+		for i, id := range redeemed {
+			r, err := o.Request(t.Context(), id)
+			if err != nil || r.RevokedAt.IsZero() != (i == 1) {
+				t.Errorf("request %d: revoked at %s, %v", i, r.RevokedAt, err)
+			}
+		}
+		if n, err := o.RevokeAll(t.Context(), approvals.Query{Agent: "other"}, v); n != 0 || err != nil {
+			t.Errorf("another agent's: %d, %v", n, err)
+		}
+	}
+}
+
+// redeemed opens a request, has it approved and collects.
+func (o *office) redeemed(t *testing.T, standing bool) approvals.ID {
+	t.Helper()
+	agent, err := o.dir.Agent(t.Context(), "bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann, err := o.dir.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, secret, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"}, Standing: standing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Redeem(t.Context(), "bot", r.ID, secret); err != nil {
+		t.Fatal(err)
+	}
+	return r.ID
+}
