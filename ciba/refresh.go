@@ -163,7 +163,8 @@ func (f *family) heldBy(shown *confirmation) bool {
 	return f.JKT == "" || shown != nil && shown.JKT == f.JKT
 }
 
-// mayComeBack ends the approval of a person who, or an agent that, may no longer; it does not come back with them.
+// mayComeBack ends the approval of a person who, or an agent that, may no longer, at the first try. Disabling ends it at
+// once, so it does not come back with them.
 func (h *Handler) mayComeBack(c *call, r *approvals.Request) (unchanged []approvals.Write, err error) {
 	unchanged, err = h.stillGood(c, r)
 	if !errors.Is(err, approvals.ErrNotEligible) {

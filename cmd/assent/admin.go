@@ -74,7 +74,7 @@ type (
 		Withdrawn int `json:"withdrawn"`
 	}
 	signedRequest struct {
-		Request string `json:"request"` // a compact JWS
+		Request string `json:"request"` // a compact JWS, or its digest
 	}
 	adminError struct {
 		Error string `json:"error"`
@@ -283,7 +283,17 @@ func (a *admin) disableAgent(r *http.Request) (any, error) {
 	if err := a.changeAgent(ctx, id, func(g *approvals.Agent) error { g.Disabled = true; return nil }); err != nil {
 		return nil, err
 	}
-	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Agent: id}, operator, approvals.NotEligible)
+	return a.endAll(ctx, approvals.Query{Agent: id})
+}
+
+// endAll ends what whoever was disabled has pending, and what agents could come back on: it does not come back with who
+// is enabled again.
+func (a *admin) endAll(ctx context.Context, q approvals.Query) (any, error) {
+	n, err := a.s.desk.CancelAll(ctx, q, operator, approvals.NotEligible)
+	if err != nil {
+		return nil, err
+	}
+	_, err = a.s.desk.RevokeAll(ctx, q, approvals.Revocation{By: operator, Why: approvals.RevokedIneligible})
 	return disabled{n}, err
 }
 
@@ -394,8 +404,7 @@ func (a *admin) disablePerson(r *http.Request) (any, error) {
 	if err := a.changePerson(ctx, id, func(p *approvals.Person) { p.Disabled = true }); err != nil {
 		return nil, err
 	}
-	n, err := a.s.desk.CancelAll(ctx, approvals.Query{Person: id}, operator, approvals.NotEligible)
-	return disabled{n}, err
+	return a.endAll(ctx, approvals.Query{Person: id})
 }
 
 func (a *admin) enablePerson(r *http.Request) (any, error) {

@@ -71,4 +71,14 @@ func TestComingBack(t *testing.T) {
 	sixth := must(t, 200)(refresh(fifth.member("refresh_token")))
 	postJSON(t, p.pages+"/dev/clock", `{"advance":"2h"}`)
 	must(t, 400)(refresh(sixth.member("refresh_token")))
+
+	for _, who := range [][]string{{"agent", "bot"}, {"person", "u_ann"}} {
+		tokens := collect()
+		for _, does := range []string{"disable", "enable"} {
+			if said, code := runs(t, who[0], does, "--data", data, who[1]); code != exitOK {
+				t.Fatalf("%s %s: %s", who[0], does, said)
+			}
+		}
+		must(t, 400)(refresh(tokens.member("refresh_token"))) // it does not come back
+	}
 }
