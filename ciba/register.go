@@ -189,10 +189,19 @@ func (h *Handler) manage(c *call) error {
 	return nil
 }
 
-// readClient answers RFC 7592 section 2.1.
+// isCurrent reports whether token is the one that the client is to use from now on.
+func (r *registration) isCurrent(root *keys.Root, id, token string) bool {
+	return root.Verify(r.Tokens[0].MAC, keys.LabelClient, kindRegistered, id, token)
+}
+
+// readClient answers RFC 7592 section 2.1. The answer holds the token to use from now on, so it is not for the one that
+// a change has replaced: that one is good for the change again, whose answer may have been lost.
 func (h *Handler) readClient(c *call) ([]byte, error) {
 	if err := h.manage(c); err != nil {
 		return nil, err
+	}
+	if !c.client.Registration.isCurrent(h.Root, string(c.agent.ID), c.bearer()) {
+		return nil, c.noToken()
 	}
 	return h.information(c.agent, c.client, "", c.bearer())
 }

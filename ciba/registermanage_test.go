@@ -58,11 +58,19 @@ func TestManageRegistration(t *testing.T) {
 			t.Errorf("with the secret from before: %d %s", a.status, a.raw)
 		}
 		renewed := changed.text("registration_access_token")
-		if renewed == access || s.json("GET", place(mine), renewed, "").status != 200 || s.json("GET", place(mine), access, "").status != 200 {
-			t.Error("for a minute the token from before is as good as the new one")
+		if read := s.json("GET", place(mine), renewed, ""); renewed == access || read.status != 200 || read.text("registration_access_token") != renewed {
+			t.Errorf("GET with the new token: %d %s", read.status, read.raw)
 		}
+		if a := s.json("GET", place(mine), access, ""); a.status != 401 { // it would be told to go on with what ends in a minute
+			t.Errorf("GET with the token from before: %d %s", a.status, a.raw)
+		}
+		lost := s.json("PUT", place(mine), access, `{`+id+`,`+poller+`}`) // whoever has not got the answer tries again
+		if lost.status != 200 {
+			t.Errorf("PUT with the token from before: %d %s", lost.status, lost.raw)
+		}
+		access, renewed = renewed, lost.text("registration_access_token")
 		time.Sleep(oldToken)
-		if a := s.json("GET", place(mine), access, ""); a.status != 401 {
+		if a := s.json("PUT", place(mine), access, `{`+id+`,`+poller+`}`); a.status != 401 {
 			t.Errorf("the token from before, a minute later: %d", a.status)
 		}
 		keyed := s.json("PUT", place(mine), renewed, `{`+id+`,`+poller+`,"token_endpoint_auth_method":"private_key_jwt","jwks":`+jwksOf("ES256")+`}`)
