@@ -182,6 +182,7 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"RS256 for assertions", `"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"RS256",` + set, wrong},
 		{"compat", `"assertion_audience":"compat"`, wrong},
 		{"wider scope", `"scope":"trips.book trips.cancel"`, wrong},
+		{"scope of refresh tokens that the token does not allow", `"scope":"openid offline_access"`, wrong},
 		{"wider type", `"authorization_details_types":["tool_call"]`, wrong},
 		{"unknown type", `"authorization_details_types":["nonsense"]`, wrong},
 		{"wider audience", `"allowed_audiences":["https://bank.example"]`, wrong},
@@ -228,6 +229,25 @@ func TestRegistrationRefuses(t *testing.T) {
 
 func ping(endpoint string) string {
 	return `"backchannel_token_delivery_mode":"ping","backchannel_client_notification_endpoint":"` + endpoint + `"`
+}
+
+// REQ-231: a client that may have refresh tokens may name the scope that asks for them.
+func TestRegistersOfflineAccess(t *testing.T) {
+	row(t, "REQ-033", "REQ-231")
+	t.Parallel()
+	s := newService(t, selfService)
+	bounds := travelBounds
+	bounds.Refresh = true
+	a := s.json("POST", "/register", s.initialToken(t, 1, bounds),
+		`{`+poller+`,"grant_types":["`+GrantCIBA+`","refresh_token"],"scope":"openid offline_access"}`)
+	if a.status != 201 || a.text("scope") != "openid offline_access" {
+		t.Fatalf("%d %s", a.status, a.raw)
+	}
+	asked := s.post("/bc-authorize", bc("client_id", "", "client_secret", "", "scope", "openid offline_access"), "Authorization",
+		basicOf(a.text("client_id"), a.text("client_secret")))
+	if asked.status != 200 {
+		t.Errorf("%d %s", asked.status, asked.raw)
+	}
 }
 
 // REQ-025: pings go where the keys that the client must use are, or where the operator lets them.

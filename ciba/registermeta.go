@@ -147,6 +147,10 @@ func (h *Handler) registrable(ctx context.Context, all memberSet, b Bounds) (Met
 // withinBounds is what holds for a client that registers itself, beyond what holds for every client.
 func (h *Handler) withinBounds(m Metadata, b Bounds) error {
 	foreign := func(grant string) bool { return h.grants[grant] == nil }
+	common := commonScopes
+	if b.Refresh {
+		common = h.scopes()
+	}
 	for _, r := range []struct {
 		ok          bool
 		field, rule string
@@ -158,7 +162,7 @@ func (h *Handler) withinBounds(m Metadata, b Bounds) error {
 		{!slices.Contains(m.GrantTypes, GrantClient), "grant_types", "must not hold client_credentials: ask an operator"},
 		{b.Refresh || !slices.Contains(m.GrantTypes, GrantRefresh), "grant_types",
 			"must not hold refresh_token: the initial access token does not allow it"},
-		{!exceeds(scopeTokens(m.Scope), b.Scopes, commonScopes), "scope", "goes beyond the initial access token"},
+		{!exceeds(scopeTokens(m.Scope), b.Scopes, common), "scope", "goes beyond the initial access token"},
 		{!exceeds(m.Types, b.Types), "authorization_details_types", "goes beyond the initial access token"},
 		{!exceeds(m.Audiences, b.Audiences), "allowed_audiences", "goes beyond the initial access token"},
 		{m.AssertionAudience == audienceStrict || b.Compat, "assertion_audience", "must be strict"},
