@@ -2,6 +2,7 @@ package ciba
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -454,6 +455,44 @@ func TestJWKSURISingleFlight(t *testing.T) {
 		}
 		if n := hits.Load(); n != 1 {
 			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
+// TestJWKSURIHangs: while a source hangs, who has a key in the set that is known goes on with it; who needs the answer
+// waits no longer than its caller.
+func TestJWKSURIHangs(t *testing.T) {
+	row(t, "REQ-065")
+	synctest.Test(t, func(t *testing.T) {
+		hangs := &http.Client{Transport: roundTrip(func(q *http.Request) (*http.Response, error) {
+			<-q.Context().Done()
+			return nil, q.Context().Err()
+		})}
+		r := &remoteKeys{http: hangs, now: time.Now}
+		known, err := readKeySet([]byte(jwksOf("ES256")))
+		must(t, err)
+		r.source("c", "https://keys.example").known.Store(&fetchedKeys{known, time.Now()})
+		time.Sleep(keysFresh)
+		begun := time.Now()
+		find := func(ctx context.Context, kid string) (n int, took time.Duration) {
+			n = len(r.find(ctx, "c", "https://keys.example", withID(kid)))
+			return n, time.Since(begun)
+		}
+		first := make(chan int)
+		go func() { n, _ := find(t.Context(), "ES256"); first <- n }()
+		synctest.Wait() // it fetches
+		for range 5 {
+			if n, took := find(t.Context(), "ES256"); n != 1 || took != 0 {
+				t.Errorf("%d keys after %s", n, took)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if n, took := find(ctx, "other"); n != 0 || took != time.Second {
+			t.Errorf("unknown key: %d after %s", n, took)
+		}
+		if n := <-first; n != 1 || time.Since(begun) != keysDeadline {
+			t.Errorf("who fetched: %d keys after %s", n, time.Since(begun))
 		}
 	})
 }

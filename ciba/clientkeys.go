@@ -154,9 +154,33 @@ type keySource struct {
 	uri   string
 	known atomic.Pointer[fetchedKeys]
 
-	fetching sync.Mutex
-	tried    time.Time // when the last fetch began
+	fetching chan struct{} // holds one token while somebody fetches
+	tried    time.Time     // when the last fetch began; its token guards it
 }
+
+func newKeySource(uri string) *keySource {
+	return &keySource{uri: uri, fetching: make(chan struct{}, 1)}
+}
+
+// begin takes the turn to fetch. Whoever needs what is fetched waits for it, as long as the caller is there.
+func (s *keySource) begin(ctx context.Context, needed bool) bool {
+	select {
+	case s.fetching <- struct{}{}:
+		return true
+	default:
+	}
+	if !needed {
+		return false
+	}
+	select {
+	case s.fetching <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *keySource) end() { <-s.fetching }
 
 type fetchedKeys struct {
 	keys []clientKey
@@ -168,13 +192,15 @@ type fetchedKeys struct {
 func (r *remoteKeys) find(ctx context.Context, id, uri string, pick func([]clientKey) []clientKey) []clientKey {
 	s := r.source(id, uri)
 	known := s.known.Load()
-	if known != nil && r.now().Sub(known.at) < keysFresh {
-		if found := pick(known.keys); len(found) > 0 {
-			return found
-		}
+	found := r.usable(known, pick)
+	if len(found) > 0 && r.now().Sub(known.at) < keysFresh {
+		return found
 	}
-	r.refresh(ctx, s, known)
-	known = s.known.Load()
+	r.refresh(ctx, s, known, len(found) == 0)
+	return r.usable(s.known.Load(), pick)
+}
+
+func (r *remoteKeys) usable(known *fetchedKeys, pick func([]clientKey) []clientKey) []clientKey {
 	if known == nil || r.now().Sub(known.at) > keysStale {
 		return nil
 	}
@@ -182,7 +208,7 @@ func (r *remoteKeys) find(ctx context.Context, id, uri string, pick func([]clien
 }
 
 func (r *remoteKeys) source(id, uri string) *keySource {
-	fresh := &keySource{uri: uri}
+	fresh := newKeySource(uri)
 	v, _ := r.sources.LoadOrStore(id, fresh)
 	if s := v.(*keySource); s.uri == uri {
 		return s
@@ -191,10 +217,13 @@ func (r *remoteKeys) source(id, uri string) *keySource {
 	return fresh
 }
 
-// refresh fetches the set unless somebody else just did. Those who come while a fetch is under way wait for it.
-func (r *remoteKeys) refresh(ctx context.Context, s *keySource, seen *fetchedKeys) {
-	s.fetching.Lock()
-	defer s.fetching.Unlock()
+// refresh fetches the set unless somebody else just did. Those who come while a fetch is under way wait for it if they
+// have no key without it.
+func (r *remoteKeys) refresh(ctx context.Context, s *keySource, seen *fetchedKeys, needed bool) {
+	if !s.begin(ctx, needed) {
+		return
+	}
+	defer s.end()
 	if s.known.Load() != seen || r.http == nil || !s.tried.IsZero() && r.now().Sub(s.tried) < keysFloor {
 		return
 	}
