@@ -129,6 +129,8 @@ func TestBehindProxy(t *testing.T) {
 		{"REQ-069 stranger", "10.0.0.0/24", "198.51.100.7:1", "https", "203.0.113.9", 403, ""},
 		{"terminator without TLS", "10.0.0.0/24", "10.0.0.2:1", "http", "203.0.113.9", 403, ""},
 		{"terminator", "10.0.0.0/24", "10.0.0.2:1", "https", "192.0.2.1, 203.0.113.9", 200, "203.0.113.9:0"},
+		{"terminator without TLS, behind a hop that claims it", "10.0.0.0/24", "10.0.0.2:1", "https, http", "203.0.113.9", 403, ""},
+		{"terminator behind a hop without TLS", "10.0.0.0/24", "10.0.0.2:1", "http, https", "203.0.113.9", 200, "203.0.113.9:0"},
 		{"terminator that names a port", "10.0.0.0/24", "10.0.0.2:1", "https", "203.0.113.9:4711", 200, "203.0.113.9:0"},
 		{"terminator that names nobody", "10.0.0.0/24", "10.0.0.2:1", "https", "unknown", 200, "10.0.0.2:1"},
 	}

@@ -47,7 +47,7 @@ func (c *Config) behindProxy(next http.Handler) (http.Handler, error) {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !network.Contains(peer.Addr().Unmap()) || r.Header.Get("X-Forwarded-Proto") != "https" {
+		if err != nil || !network.Contains(peer.Addr().Unmap()) || lastHop(r.Header.Values("X-Forwarded-Proto")) != "https" {
 			http.Error(w, "this listener answers its TLS terminator only", http.StatusForbidden)
 			return
 		}
