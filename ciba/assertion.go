@@ -52,7 +52,7 @@ func offerAssertion(form *params) *proof {
 
 // asserts judges signature and claims of an assertion. It says no without saying why.
 func (cs *clients) asserts(ctx context.Context, c *Client, p *proof, now time.Time) bool {
-	signature := p.assertion.by(cs.keysOf(ctx, c, p.id, p.assertion.kid))
+	signature := p.assertion.by(cs.keysOf(ctx, c, p.id, p.assertion.kid, p.assertion.alg))
 	return signature && c.takesAlg(p.assertion.alg) && cs.claimsHold(c, p, now)
 }
 

@@ -459,6 +459,18 @@ func TestJWKSURISingleFlight(t *testing.T) {
 	})
 }
 
+// TestKeysThatFit: keys of another kind do not use up the tries of a signature without kid.
+func TestKeysThatFit(t *testing.T) {
+	row(t, "REQ-065", "REQ-066")
+	s := newService(t)
+	must(t, s.saveAgent(`{"client_id":"many","token_endpoint_auth_method":"private_key_jwt","jwks":`+
+		jwksOf("EdDSA", "EdDSA", "EdDSA", "EdDSA", "ES256")+`}`))
+	text := jws(t, "ES256", "ES256", object{"kid": nil}, assertionClaims("many"))
+	if a := s.post("/bc-authorize", asserted(bc(), text)); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
 // TestJWKSURIHangs: while a source hangs, who has a key in the set that is known goes on with it; who needs the answer
 // waits no longer than its caller.
 func TestJWKSURIHangs(t *testing.T) {

@@ -116,9 +116,9 @@ func withID(kid string) func([]clientKey) []clientKey {
 	return func(keys []clientKey) []clientKey { return pick(keys, kid) }
 }
 
-// keysOf returns the keys that may have made a client's signature with this kid. Who has none is given keys that fit
-// nothing, so that a refusal costs the same.
-func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clientKey {
+// keysOf returns the keys that may have made a client's signature with this kid and alg. Who has none is given nobody's,
+// so that a refusal costs the same.
+func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid, alg string) []clientKey {
 	var found []clientKey
 	switch {
 	case c.JWKS != nil:
@@ -126,6 +126,7 @@ func (cs *clients) keysOf(ctx context.Context, c *Client, id, kid string) []clie
 	case c.JWKSURI != "":
 		found = cs.remote.find(ctx, id, c.JWKSURI, withID(kid))
 	}
+	found = slices.DeleteFunc(found, func(k clientKey) bool { return !k.fits(alg) })
 	if len(found) == 0 {
 		return cs.nobody.keys
 	}

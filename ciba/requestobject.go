@@ -92,7 +92,7 @@ func (a *asking) readRequest() error {
 	if err != nil {
 		return badObject("is not a JWS with the registered algorithm")
 	}
-	if !object.by(a.h.clients.keysOf(a.r.Context(), a.client, string(a.agent.ID), object.kid)) {
+	if !object.by(a.h.clients.keysOf(a.r.Context(), a.client, string(a.agent.ID), object.kid, object.alg)) {
 		return badObject("is not signed with a key of the client")
 	}
 	if err := a.checkObject(object); err != nil {
