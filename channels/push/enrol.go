@@ -131,14 +131,19 @@ func (c *Channel) expect(ctx context.Context, p *approvals.Person, r Registratio
 
 // reaches reports whether the person has the device as an address, and was not signed out everywhere since.
 func reaches(p *approvals.Person, d *device) bool {
-	return d.Verified.After(p.SignedOutAt) && slices.ContainsFunc(devicesOf(p), func(a approvals.Address) bool {
+	return slices.ContainsFunc(devicesOf(p), func(a approvals.Address) bool {
 		return a.Value == d.Address
 	})
 }
 
+// Told reports whether an address of this channel counts. Being signed out everywhere ends what devices are told as well:
+// one of them may be lost.
+func Told(p *approvals.Person, a approvals.Address) bool { return a.VerifiedAt.After(p.SignedOutAt) }
+
+// devicesOf lists the devices that are told.
 func devicesOf(p *approvals.Person) (devices []approvals.Address) {
 	for _, a := range p.Addresses {
-		if a.Channel == Name {
+		if a.Channel == Name && Told(p, a) {
 			devices = append(devices, a)
 		}
 	}
@@ -227,7 +232,33 @@ func (c *Channel) verify(ctx context.Context, d *device) error {
 	if len(devicesOf(&changed)) > maxDevices {
 		return fmt.Errorf("%d devices: %w", maxDevices, approvals.ErrTooMany)
 	}
-	return c.cfg.Directory.SavePerson(ctx, &changed, d.write())
+	gone, err := c.shed(ctx, &changed)
+	if err != nil {
+		return err
+	}
+	return c.cfg.Directory.SavePerson(ctx, &changed, append(gone, d.write())...)
+}
+
+// shed lets the devices of a person go that are told no more.
+func (c *Channel) shed(ctx context.Context, p *approvals.Person) (gone []approvals.Write, err error) {
+	for _, a := range slices.Clone(p.Addresses) {
+		if a.Channel != Name || Told(p, a) {
+			continue
+		}
+		p.Addresses = without(p.Addresses, a.Value)
+		key, _, _ := strings.Cut(a.Value, ".")
+		d, err := c.find(ctx, key)
+		if errors.Is(err, approvals.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if d.Address == a.Value && d.Test == nil { // nobody else has it, or is about to
+			gone = append(gone, approvals.Delete(kindDevice, key, d.read.Revision))
+		}
+	}
+	return gone, nil
 }
 
 // Devices lists the devices of a person, the latest first.

@@ -142,6 +142,33 @@ func TestSignedOutMeanwhile(t *testing.T) {
 	h.enrolled(t, "ann", canary+"lost")
 }
 
+// TestSignedOutLeavesRoom: devices that are told no more count for nothing, and go with the next one that is added.
+func TestSignedOutLeavesRoom(t *testing.T) {
+	h := newHouse(t)
+	h.set(time.Now())
+	var old approvals.Address
+	for i := range 10 {
+		old = h.enrolled(t, "ann", fmt.Sprintf("%sphone%d", canary, i))
+		h.set(h.now().Add(10 * time.Minute))
+	}
+	h.signOut(t, "ann")
+	p, err := h.dir.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if push.Told(p, old) {
+		t.Error("a device is told although its person was signed out everywhere since")
+	}
+	h.set(h.now().Add(time.Minute))
+	added := h.enrolled(t, "ann", canary+"new")
+	if list := h.addresses(t, "ann"); len(list) != 1 || list[0] != added {
+		t.Errorf("%d addresses, want the new one only", len(list))
+	}
+	if recs, err := h.store.Scan(t.Context(), "push.device", "", 100); err != nil || len(recs) != 1 {
+		t.Errorf("%d devices kept, want 1: %v", len(recs), err)
+	}
+}
+
 // TestEnrolLimits: five tests in ten minutes, ten devices.
 func TestEnrolLimits(t *testing.T) {
 	h := newHouse(t)
