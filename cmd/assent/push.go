@@ -145,7 +145,7 @@ func (s *service) testAddress(ctx context.Context, t testMessage) (approvals.Add
 		return approvals.Address{}, err
 	}
 	if err == nil {
-		i := slices.IndexFunc(p.Addresses, func(a approvals.Address) bool { return a.Channel == push.Name })
+		i := slices.IndexFunc(p.Addresses, func(a approvals.Address) bool { return a.Channel == push.Name && push.Told(p, a) })
 		if i >= 0 {
 			return p.Addresses[i], nil
 		}

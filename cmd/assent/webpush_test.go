@@ -72,11 +72,12 @@ func TestPushTrap(t *testing.T) {
 	}
 }
 
-// A one-time code needs another way than the browser that may ask for it, and a lost browser is told nothing.
+// A one-time code needs another way than the browser that may ask for it, and a lost browser or device is told nothing.
 func TestWaysToReach(t *testing.T) {
 	s := &service{channels: map[string]channels.Channel{web.Name: nil, "push": nil, "sms": nil}}
 	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	browser := approvals.Address{Channel: web.Name, Value: "b", VerifiedAt: at}
+	device := approvals.Address{Channel: "push", Value: "d", VerifiedAt: at}
 	tests := []struct {
 		name       string
 		person     approvals.Person
@@ -86,10 +87,13 @@ func TestWaysToReach(t *testing.T) {
 		{"nothing", approvals.Person{}, 0, false},
 		{"a browser", approvals.Person{Addresses: []approvals.Address{browser}}, 1, false},
 		{"a browser that proved nothing", approvals.Person{Addresses: []approvals.Address{{Channel: web.Name}}}, 0, false},
-		{"a browser and a device", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "push"}}}, 2, false},
+		{"a browser and a device", approvals.Person{Addresses: []approvals.Address{browser, device}}, 2, false},
 		{"a browser and a number", approvals.Person{Addresses: []approvals.Address{browser, {Channel: "sms"}}}, 2, true},
 		{"a browser, signed out since", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at}, 0, false},
 		{"a browser, signed out before", approvals.Person{Addresses: []approvals.Address{browser}, SignedOutAt: at.Add(-1)},
+			1, false},
+		{"a device, signed out since", approvals.Person{Addresses: []approvals.Address{device}, SignedOutAt: at}, 0, false},
+		{"a device, signed out before", approvals.Person{Addresses: []approvals.Address{device}, SignedOutAt: at.Add(-1)},
 			1, false},
 	}
 	for _, tt := range tests {

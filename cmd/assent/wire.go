@@ -177,7 +177,7 @@ func (s *service) openDesk(ctx context.Context) error {
 func (s *service) addresses(p *approvals.Person) []approvals.Address {
 	var out []approvals.Address
 	for _, a := range p.Addresses {
-		if _, have := s.channels[a.Channel]; have && (a.Channel != web.Name || web.Told(p, a)) {
+		if _, have := s.channels[a.Channel]; have && counts(p, a) {
 			out = append(out, a)
 		}
 	}
@@ -189,6 +189,17 @@ func (s *service) addresses(p *approvals.Person) []approvals.Address {
 		out = append(out, approvals.Address{Channel: s.dev.phone.Name(), Value: string(p.ID), VerifiedAt: p.CreatedAt})
 	}
 	return out
+}
+
+// counts reports whether an address is still one: that of a lost browser or device is not.
+func counts(p *approvals.Person, a approvals.Address) bool {
+	switch a.Channel {
+	case web.Name:
+		return web.Told(p, a)
+	case push.Name:
+		return push.Told(p, a)
+	}
+	return true
 }
 
 func (s *service) openDoors(ctx context.Context) (err error) {
