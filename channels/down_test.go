@@ -106,6 +106,26 @@ func TestRetractionWaitsForTheProvider(t *testing.T) {
 	}
 }
 
+// TestRefusedRetraction: the timeline does not say that a message was taken back that was not, and nobody tries again.
+func TestRefusedRetraction(t *testing.T) {
+	for _, mood := range []channeltest.Mood{channeltest.Reject, channeltest.Gone} {
+		h := newHouse(t)
+		r := h.ask(t, "ann")
+		h.sweep(t)
+		h.phone.Set(mood)
+		h.deny(t, r)
+		if err := h.Handle(t.Context(), approvals.Event{Kind: "denied", Request: r.ID}); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.timeline(t, r.ID); !slices.Equal(got, []string{"phone accepted"}) {
+			t.Errorf("%s: timeline is %q, want nothing taken back", mood, got)
+		}
+		if n := h.due(t); n != 0 {
+			t.Errorf("%s: %d steps are left, want none", mood, n)
+		}
+	}
+}
+
 // TestNothingAfterTheClose: whatever the moment, no message leaves that nobody could act on.
 func TestNothingAfterTheClose(t *testing.T) {
 	for _, early := range []time.Duration{-time.Millisecond, 0, time.Millisecond, time.Second} {

@@ -153,7 +153,7 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 			return nil // somebody else has
 		}
 		t.plan()
-		if !done {
+		if err != nil { // not closed, even if trying again is of no use
 			return d.Records.Apply(ctx, t.conclude()...)
 		}
 		return t.errand.record(ctx, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: approvals.StatusRetracted,

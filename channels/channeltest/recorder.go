@@ -115,8 +115,13 @@ func (r *Recorder) Retract(ctx context.Context, to approvals.Address, m channels
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mood == Busy {
+	switch r.mood {
+	case Busy:
 		return fmt.Errorf("retract: %w", channels.ErrBusy)
+	case Reject:
+		return fmt.Errorf("retract: %w", channels.ErrRejected)
+	case Gone:
+		return fmt.Errorf("retract: %w", channels.ErrGone)
 	}
 	for i := range r.items {
 		if r.items[i].Message.Tag == m.Tag && r.items[i].To == to {
