@@ -21,17 +21,31 @@ func (t Task) wanted() bool {
 	return true
 }
 
-// resend is one more message to the address whose provider can be called first; the order decides between equals. It
-// passes the gates like any other.
+// resend is one more message to the address whose provider can be called first; the order decides between equals. One
+// that has just refused comes last. It passes the gates like any other.
 func (t Task) resend() (best Next) {
+	hopeless := true
 	for _, rung := range t.Ladder {
-		next := t.message(rung, KindRequest)
+		next, refused := t.message(rung, KindRequest), t.refused(rung)
 		next.At, next.Reason = latest(t.Resend, t.free(rung)), "an operator has asked for it"
-		if best.Do == "" || next.At.Before(best.At) {
-			best = next
+		if best.Do == "" || hopeless && !refused || hopeless == refused && next.At.Before(best.At) {
+			best, hopeless = next, refused
 		}
 	}
 	return best
+}
+
+// refused reports whether the last message to an address certainly did not reach it and would not the next time.
+func (t Task) refused(rung Rung) bool {
+	tries := t.of(rung, KindRequest)
+	if len(tries) == 0 {
+		return false
+	}
+	switch tries[len(tries)-1].Outcome {
+	case Rejected, Gone, Failed:
+		return true
+	}
+	return false
 }
 
 // Resend tells the person once more, as an operator wishes, within the rules that every message goes by, and returns

@@ -87,6 +87,26 @@ func TestResendRefused(t *testing.T) {
 	}
 }
 
+// TestResendElsewhere: the address that has just refused is not the one to try again, unless there is no other.
+func TestResendElsewhere(t *testing.T) {
+	h := newHouse(t)
+	h.phone.Set(channeltest.Reject)
+	r := h.ask(t, "ann")
+	h.sweep(t)
+	h.clock.Advance(5 * time.Second)
+	if _, err := h.Resend(t.Context(), r.ID, clerk); err != nil {
+		t.Fatal(err)
+	}
+	if phone, mail := h.phone.Calls(), h.mail.Calls(); phone != 1 || mail != 2 {
+		t.Errorf("%d messages by phone, %d by mail; want 1 and 2", phone, mail)
+	}
+	h.prefer(t, func(p *approvals.Person) { p.Addresses = p.Addresses[:1] })
+	h.clock.Advance(5 * time.Second)
+	if _, err := h.Resend(t.Context(), r.ID, clerk); err != nil || h.phone.Calls() != 2 {
+		t.Errorf("%d messages by phone, %v; want the only address tried again", h.phone.Calls(), err)
+	}
+}
+
 // TestResendWaitsForTheMorning: an operator does not break through quiet hours.
 func TestResendWaitsForTheMorning(t *testing.T) {
 	h := newHouse(t)
