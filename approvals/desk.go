@@ -42,6 +42,7 @@ func (t Terms) Life(asked time.Duration) time.Duration {
 type Desk struct {
 	Renderer Renderer
 	Terms    Terms
+	Levels   Levels       // what approving takes; the types' own levels unless set
 	Ceiling  Level        // no request needs more than this to be approved; dev mode lowers it
 	Prompts  PromptLimits // none unless set
 
@@ -112,6 +113,10 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	if a.Agent.Disabled || a.Subject.Disabled {
 		return nil, "", ErrNotEligible
 	}
+	paid, err := d.Renderer.Types.payments(a.Details)
+	if err != nil {
+		return nil, "", err
+	}
 	at := d.now()
 	life := d.Terms.Life(a.Life)
 	salt, random := make([]byte, 16), make([]byte, 32)
@@ -121,7 +126,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name,
 		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
 		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR, Wake: a.Wake,
-		Level:  min(max(d.Renderer.Types.level(a.Details, LevelSession), a.Level), d.Ceiling),
+		Level:  d.needs(a, paid),
 		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
 		SecretHash: d.hash(secret), Door: a.Door,
 		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}
@@ -133,7 +138,8 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		return nil, "", err
 	}
 	r.Disclosures = []Disclosure{shown}
-	r.record(string(Pending), at, Actor{"agent", string(r.Agent)}, map[string]string{"digest": shown.Digest()})
+	r.record(string(Pending), at, Actor{"agent", string(r.Agent)},
+		map[string]string{"digest": shown.Digest(), factNeeds: r.Level.ACR()})
 	r.schedule(Step{Name: StepExpire, At: r.ExpiresAt, Of: string(r.ID)})
 	r.Also(Step{Name: StepDeliver, At: at, Of: string(r.ID)}.Put())
 	if a.Also != nil {
@@ -157,6 +163,17 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	}
 	d.tell(r)
 	return r, secret, d.recheck(ctx, r)
+}
+
+// needs is the level that approving takes: what is asked for, and never less than the agent wants (REQ-129). What goes
+// beyond the details, a scope or coming back, takes a sign-in, whatever an operator has lowered.
+func (d *Desk) needs(a Ask, paid []*payment) Level {
+	level := max(d.Levels.of(d.Renderer.Types, a.Details, paid), a.Level)
+	beyond := func(scope string) bool { return scope != "openid" }
+	if len(a.Details) == 0 || a.Standing || slices.ContainsFunc(a.Scope, beyond) {
+		level = max(level, LevelSession)
+	}
+	return min(level, d.Ceiling)
 }
 
 // prompt counts r as one more that its person is asked, or refuses it with [ErrTooOften]. What this process takes for

@@ -78,6 +78,13 @@ type Type struct {
 	members members
 	check   func(object map[string]any) error // rules between members; may be nil
 	render  func(object map[string]any, w words) rendering
+	pays    func(object map[string]any) payment // what an approval spends, and on whom; nil: nothing
+}
+
+// payment is money that leaves the person with an approval.
+type payment struct {
+	amount Money
+	payee  string // names whoever gets it; payees are the same when it is
 }
 
 // Names lists the registered types in alphabetical order.
@@ -143,12 +150,22 @@ func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Det
 	return Detail{Type: name, Raw: compact.Bytes()}, nil
 }
 
-// level is the strongest of the types' levels; base applies when there are no details.
-func (t Types) level(details Details, base Level) Level {
-	for _, d := range details {
-		base = max(base, t[d.Type].Level)
+// payments reads what an approval of each of the details spends; nil for those that spend nothing.
+func (t Types) payments(details Details) ([]*payment, error) {
+	out := make([]*payment, len(details))
+	for i, d := range details {
+		typ := t[d.Type]
+		if typ.pays == nil {
+			continue
+		}
+		v, err := ParseJSON(d.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", d.Type, err)
+		}
+		spent := typ.pays(v.(map[string]any))
+		out[i] = &spent
 	}
-	return base
+	return out, nil
 }
 
 // members is an object's schema. Unknown members are refused: what no renderer shows, no person can approve (REQ-096).

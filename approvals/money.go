@@ -25,15 +25,20 @@ func money(path string, v any) error {
 	if !known {
 		return invalid(path+".currency", "must be an ISO 4217 code")
 	}
-	whole, fraction, dotted := strings.Cut(o["amount"].(string), ".")
+	return decimal(path+".amount", o["amount"].(string), digits)
+}
+
+// decimal accepts an amount of money in a currency that has this many digits after the point.
+func decimal(path, amount string, digits int) error {
+	whole, fraction, dotted := strings.Cut(amount, ".")
 	if !isDigits(whole) || dotted && !isDigits(fraction) || len(whole) > 1 && whole[0] == '0' {
-		return invalid(path+".amount", "must be a decimal string such as 480.00")
+		return invalid(path, "must be a decimal string such as 480.00")
 	}
 	if len(fraction) > digits {
-		return invalid(path+".amount", "must not have more than %d digits after the point in this currency", digits)
+		return invalid(path, "must not have more than %d digits after the point in this currency", digits)
 	}
 	if strings.Trim(whole+fraction, "0") == "" {
-		return invalid(path+".amount", "must be more than zero")
+		return invalid(path, "must be more than zero")
 	}
 	return nil
 }
@@ -41,9 +46,13 @@ func money(path string, v any) error {
 // moneyOf reads a value that money has accepted.
 func moneyOf(v any) Money {
 	o := v.(map[string]any)
-	currency := o["currency"].(string)
+	return newMoney(o["currency"].(string), o["amount"].(string))
+}
+
+// newMoney reads an amount that decimal has accepted in a known currency.
+func newMoney(currency, amount string) Money {
 	digits, _ := minorDigits(currency)
-	whole, fraction, _ := strings.Cut(o["amount"].(string), ".")
+	whole, fraction, _ := strings.Cut(amount, ".")
 	minor, _ := new(big.Int).SetString(whole+fraction+strings.Repeat("0", digits-len(fraction)), 10)
 	return Money{currency, minor}
 }

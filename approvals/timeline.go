@@ -61,6 +61,7 @@ const (
 	factCode     = "code"
 	factReason   = "reason"
 	factSignedIn = "signed_in_at"
+	factNeeds    = "needs" // acr that approving takes
 )
 
 // stages are the stages of transitions and of other audit records that are one line each.

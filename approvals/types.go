@@ -56,6 +56,13 @@ var paymentInitiation = Type{
 		}
 		return out
 	},
+	pays: func(o map[string]any) payment {
+		p := payment{moneyOf(o["instructedAmount"]), o["creditorName"].(string)}
+		if account, ok := o["creditorAccount"].(map[string]any); ok {
+			p.payee += "\n" + account["iban"].(string) // another account is another payee
+		}
+		return p
+	},
 }
 
 // documentAccess asks for one document.

@@ -39,7 +39,8 @@ type (
 	}
 	queueStory struct {
 		queueRow
-		Asks     string        `json:"asks,omitempty"` // as the person read it
+		Asks     string        `json:"asks,omitempty"`  // as the person read it
+		Needs    string        `json:"needs,omitempty"` // acr that approving takes
 		Digest   string        `json:"digest,omitempty"`
 		Remark   string        `json:"remark,omitempty"` // of the operator who withdrew it
 		Timeline []timelineRow `json:"timeline"`
@@ -175,7 +176,7 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 	if err != nil {
 		return queueStory{}, err
 	}
-	story := queueStory{queueRow: row, Remark: r.Remark, Timeline: []timelineRow{}}
+	story := queueStory{queueRow: row, Needs: r.Level.ACR(), Remark: r.Remark, Timeline: []timelineRow{}}
 	if len(r.Disclosures) > 0 {
 		shown := r.Disclosures[0]
 		story.Digest = shown.Digest()

@@ -8,6 +8,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/webapp/passkey"
 )
 
 // LadderStep is one step of the ladder by which people are told: a [[ladder]] table of the configuration file. Without one
@@ -24,6 +25,39 @@ type Provider struct {
 	Channel   string `toml:"channel"`    // "sms", "push" or "web"
 	InFlight  int    `toml:"in-flight"`  // calls side by side; default 256
 	PerSecond int    `toml:"per-second"` // calls that begin in a second; 0, the default, is no limit
+}
+
+// LevelRule is what approving takes: a [[level]] table of the configuration file. Without a currency it replaces the level of
+// a whole type, also by a weaker one; with one it raises, for amounts over a bound or for all in that currency. An amount in a
+// currency of which no rule of its type speaks takes the strictest level that any of them needs. Dev mode asks for no more
+// than the link all the same.
+type LevelRule struct {
+	Type     string `toml:"type"`
+	Currency string `toml:"currency"` // ISO 4217
+	Over     string `toml:"over"`     // decimal amount, such as "1000.00"
+	Needs    string `toml:"needs"`    // acr: urn:assent:acr:link, urn:assent:acr:session or phr
+}
+
+// levels is what the desk goes by.
+func (c *Config) levels() (approvals.Levels, error) {
+	rules := make([]approvals.LevelRule, len(c.Levels))
+	for i, r := range c.Levels {
+		rules[i] = approvals.LevelRule{Type: r.Type, Currency: r.Currency, Over: r.Over, Needs: approvals.LevelOf(r.Needs)}
+	}
+	return approvals.NewLevels(approvals.BuiltinTypes(), rules)
+}
+
+// checkLevels refuses rules that cannot be, and those that nobody here could fulfil: asking for less instead would be a
+// silent downgrade.
+func (c *Config) checkLevels() error {
+	levels, err := c.levels()
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if levels.Highest() >= approvals.LevelPasskey && !c.Dev && !passkey.Possible(c.PagesURL) {
+		return errors.New("configuration: a [[level]] needs phr, and passkeys need --pages-url to have a name, not an address")
+	}
+	return nil
 }
 
 // knownChannels are the channels that a ladder may name.

@@ -136,6 +136,7 @@ func (r queueStory) print(out io.Writer) error {
 		{"person", string(r.Person)},
 		{"asks", r.Asks},
 		{"types", strings.Join(r.Types, ", ")},
+		{"needs", r.Needs},
 		{"asked", second(r.CreatedAt)},
 		{"decide by", second(r.DecideBy)},
 		{"ends", second(r.ExpiresAt)},

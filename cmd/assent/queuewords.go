@@ -219,9 +219,11 @@ func say(e approvals.Entry, explain explainer) string {
 	return message(e, explain)
 }
 
-// evidence is how strongly the person was signed in who decided.
+// evidence is how strongly a person must be signed in to approve, and how strongly the one was who decided.
 func evidence(e approvals.Entry) string {
 	switch {
+	case e.Facts["needs"] != "":
+		return " (needs " + e.Facts["needs"] + ")"
 	case e.Facts["acr"] == "":
 		return ""
 	case e.Facts["simulated"] != "":

@@ -136,13 +136,16 @@ func (s *service) openBus(ctx context.Context) (err error) {
 // minute costs nothing and heals what a fault might leave.
 const fresh = time.Minute
 
-func (s *service) openDesk(ctx context.Context) error {
+func (s *service) openDesk(ctx context.Context) (err error) {
 	s.dir = approvals.NewDirectory(s.store, s.hub, fresh, s.clock.Now)
 	s.desk = approvals.NewDesk(approvals.DeskParts{Store: s.store, Records: s.store, Directory: s.dir, Hub: s.hub,
 		Hash: func(secret string) []byte { return s.root.MAC(keys.LabelHandle, secret) }, Now: s.clock.Now, Log: s.log, Fresh: fresh})
 	s.desk.Renderer.Scopes = s.cfg.scopes()
 	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
 	s.desk.Prompts = s.cfg.prompts()
+	if s.desk.Levels, err = s.cfg.levels(); err != nil {
+		return err
+	}
 	s.desk.Terms.History = time.Duration(s.cfg.HistoryDays) * 24 * time.Hour
 	s.desk.Terms.Standing = time.Duration(s.cfg.StandingDays) * 24 * time.Hour
 	if s.cfg.Dev {
