@@ -54,6 +54,7 @@ type Desk struct {
 	now       func() time.Time
 	log       *slog.Logger
 	requests  *cache[*Request]
+	pairs     *cache[Pair]
 	openings  openings
 	prompts   prompts
 }
@@ -74,8 +75,9 @@ type DeskParts struct {
 func NewDesk(p DeskParts) *Desk {
 	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey,
 		store: p.Store, records: p.Records, directory: p.Directory, hub: p.Hub, hash: p.Hash, now: p.Now, log: p.Log,
-		requests: newCache[*Request](50_000, p.Fresh, p.Now), openings: openings{since: p.Now(), of: map[AgentID]int{}}}
+		requests: newCache[*Request](50_000, p.Fresh, p.Now), pairs: newCache[Pair](100_000, p.Fresh, p.Now), openings: openings{since: p.Now(), of: map[AgentID]int{}}}
 	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
+	p.Hub.OnDeliver(d.forgetPair)
 	return d
 }
 
@@ -108,7 +110,8 @@ func (d *Desk) MayStand(details Details) bool {
 // Room returns [ErrTooMany] when the agent could not open another request now.
 func (d *Desk) Room(agent AgentID) error { return d.openings.room(agent, d.Terms.MaxOpen) }
 
-// Open writes a new pending request and returns it with its secret, which is stored nowhere.
+// Open writes a new pending request and returns it with its secret, which is stored nowhere. An agent that the person has
+// paused or blocked gets [ErrShutOut], and one that asks too often [ErrTooOften].
 func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err error) {
 	if a.Agent.Disabled || a.Subject.Disabled {
 		return nil, "", ErrNotEligible
@@ -118,6 +121,13 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		return nil, "", err
 	}
 	at := d.now()
+	pair, err := d.Pair(ctx, a.Subject.ID, a.Agent.ID)
+	if err == nil {
+		err = pair.asks(at)
+	}
+	if err != nil {
+		return nil, "", err
+	}
 	life := d.Terms.Life(a.Life)
 	salt, random := make([]byte, 16), make([]byte, 32)
 	rand.Read(salt)
@@ -204,15 +214,21 @@ func (d *Desk) CoolUntil(who PersonID, agent AgentID) time.Time {
 // process knows.
 func (d *Desk) Joined(r *Request) []ID { return d.prompts.joined(r) }
 
-// recheck takes a request back whose person or agent was disabled while it was being written: whoever disables withdraws
-// what is pending, and may have looked a moment too early.
+// recheck takes a request back whose person or agent was disabled, or whose agent was paused or blocked, while it was
+// being written: whoever does that withdraws what is pending, and may have looked a moment too early.
 func (d *Desk) recheck(ctx context.Context, r *Request) error {
 	_, err := d.eligible(ctx, r)
-	if !errors.Is(err, ErrNotEligible) {
+	if err == nil {
+		if pair, unread := d.Pair(ctx, r.Subject, r.Agent); unread == nil {
+			err = pair.asks(d.now())
+		}
+	}
+	why, gone := endOf(err)
+	if !gone {
 		return nil // a failed read changes nothing: redemption asks again
 	}
-	if _, cancelErr := d.Cancel(ctx, r.ID, Actor{Kind: "service"}, NotEligible); cancelErr != nil {
-		d.log.ErrorContext(ctx, "take back a request of a disabled person or agent", "request", r, "err", cancelErr)
+	if _, cancelErr := d.Cancel(ctx, r.ID, Actor{Kind: "service"}, why); cancelErr != nil {
+		d.log.ErrorContext(ctx, "take back a request that may not be asked", "request", r, "err", cancelErr)
 	}
 	return err
 }
@@ -427,7 +443,12 @@ func (d *Desk) Cancel(ctx context.Context, id ID, by Actor, why Reason) (*Reques
 // CancelAll withdraws every pending request that q selects and returns how many: what happens when a person or an agent
 // is disabled (REQ-036).
 func (d *Desk) CancelAll(ctx context.Context, q Query, by Actor, why Reason) (int, error) {
-	q.States = []State{Pending}
+	return d.cancelIn(ctx, Pending, q, by, why)
+}
+
+// cancelIn withdraws what q selects in one state.
+func (d *Desk) cancelIn(ctx context.Context, state State, q Query, by Actor, why Reason) (int, error) {
+	q.States = []State{state}
 	done := 0
 	for {
 		page, err := d.store.List(ctx, q)

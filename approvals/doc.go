@@ -6,7 +6,7 @@
 //   - [Request] and its state machine (state.go), with one audit record for each transition ([Event]);
 //   - what may be asked: typed authorization_details of RFC 9396 (details.go, types.go);
 //   - what the person reads: the [Disclosure], its canonical bytes (RFC 8785) and its digest;
-//   - [Person], [Agent] and the [Directory] that finds them;
+//   - [Person], [Agent] and the [Directory] that finds them; [Pair], what a person has said about an agent;
 //   - the [Desk], through which every door, page, channel and command changes a request;
 //   - the [Hub], which wakes whoever waits for a change;
 //   - the ports a database must offer: [Store], [Records], [Outbox], [Trail].

@@ -24,6 +24,7 @@ var (
 	ErrTaken       = errors.New("belongs to someone else")
 	ErrTooMany     = errors.New("too many at once")
 	ErrTooOften    = errors.New("person has been asked too often")
+	ErrShutOut     = errors.New("person takes nothing from this agent now")
 
 	// ErrUnavailable means that the store could not make a change durable. Nothing happened, or nobody may rely on it.
 	ErrUnavailable = errors.New("store unavailable")

@@ -104,6 +104,7 @@ const (
 	WithdrawnByPerson   Reason = "withdrawn_by_person"
 	WithdrawnByAgent    Reason = "withdrawn_by_agent"
 	WithdrawnByOperator Reason = "withdrawn_by_operator"
+	ShutOut             Reason = "shut_out"     // the person takes nothing from the agent now
 	NotEligible         Reason = "not_eligible" // person or agent disabled before redemption
 	Unreachable         Reason = "unreachable"  // the ladder is exhausted and no channel accepted
 	QuietTime           Reason = "quiet_hours"  // the person's quiet hours last longer than the request

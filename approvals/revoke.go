@@ -56,7 +56,7 @@ func (d *Desk) Renew(ctx context.Context, id ID, also ...Write) (*Request, error
 	}
 	unchanged, err := d.eligible(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, refusalOf(err)
 	}
 	at := d.now()
 	return d.update(ctx, "renew", id, func(r *Request) error {

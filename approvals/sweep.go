@@ -12,8 +12,8 @@ const StepDeliver = "deliver"
 // sweepBatch is how many steps one sweep takes at a time.
 const sweepBatch = 500
 
-// Sweep does every step of the desk whose time has come: requests expire, handles retire, old requests go. It returns
-// how many. Sweeps of several processes may overlap.
+// Sweep does every step of the desk whose time has come: requests expire, handles retire, old requests go, what people
+// have said about agents is carried out. It returns how many. Sweeps of several processes may overlap.
 func (d *Desk) Sweep(ctx context.Context) (done int, err error) {
 	var errs []error
 	for _, own := range []struct {
@@ -24,6 +24,9 @@ func (d *Desk) Sweep(ctx context.Context) (done int, err error) {
 		done += n
 		errs = append(errs, err) // one bad request must not keep the others
 	}
+	n, err := d.sweepPairs(ctx)
+	done += n
+	errs = append(errs, err)
 	return done, errors.Join(errs...)
 }
 

@@ -189,7 +189,8 @@ func (a *asking) open() ([]byte, error) {
 	switch {
 	case errors.Is(err, approvals.ErrConflict):
 		return a.overtaken(err)
-	case a.client.blind() && (errors.Is(err, approvals.ErrNotEligible) || errors.Is(err, approvals.ErrTooOften)):
+	case a.client.blind() && (errors.Is(err, approvals.ErrNotEligible) || errors.Is(err, approvals.ErrTooOften) ||
+		errors.Is(err, approvals.ErrShutOut)):
 		return a.openDecoy() // nobody is asked, and that tells as little as when there is nobody
 	case errors.Is(err, approvals.ErrNotEligible):
 		return nil, errUnknownUser // disabled since the hint was looked up

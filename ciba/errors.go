@@ -55,6 +55,9 @@ var (
 	errUnauthorized = refuse("unauthorized_client", "The client is not registered for the CIBA grant.")
 	errNoACR        = &fault{status: http.StatusForbidden, code: "access_denied",
 		text: "None of the acr_values can be reached."}
+	// errLeftAlone does not say whether the person has been asked too often or wants nothing of this client (REQ-266).
+	errLeftAlone = &fault{status: http.StatusForbidden, code: "access_denied",
+		text: "The person takes no more requests of this client at the moment."}
 	errGrant     = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
 	errUsed      = refuse("invalid_grant", "The auth_req_id has been used.")
 	errPending   = refuse("authorization_pending", "The person has not answered yet.")
@@ -79,8 +82,8 @@ var table = []struct {
 	{approvals.ErrUnavailable, errUnavailable},
 	{approvals.ErrConflict, errConflict},
 	{approvals.ErrTooMany, errTooMany},
-	{approvals.ErrTooOften, &fault{status: http.StatusForbidden, code: "access_denied",
-		text: "The person has been asked too often. Ask less, or later."}},
+	{approvals.ErrTooOften, errLeftAlone},
+	{approvals.ErrShutOut, errLeftAlone},
 	{approvals.ErrNotFound, errGrant},
 	{approvals.ErrNotEligible, refuse("invalid_grant", "The person or the client may no longer use this request.")},
 	{approvals.ErrRedeemed, errUsed},

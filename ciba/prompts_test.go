@@ -27,10 +27,72 @@ func TestPromptLimits(t *testing.T) {
 	}
 }
 
-// TestRestAfterDenials is REQ-265 and 266: after two denials the agent is refused for a while, and only there. People have
-// no button that shuts an agent out for good; operators do, and it gets 401 then.
+// TestShutOut is REQ-266: a client that the person has paused or blocked gets 403 access_denied, in the words of one that
+// has asked too often, and only for that person. What it had of the person before is gone as well.
+func TestShutOut(t *testing.T) {
+	row(t, "REQ-266")
+	s := newService(t)
+	pending, approved, collected := s.ask(t), s.ask(t), s.ask(t)
+	s.approve(t, approved)
+	must(t, s.Desk.Pause(t.Context(), "p-ann", "travel", s.Now().Add(time.Hour)))
+	paused := s.post("/bc-authorize", bc())
+	if paused.status != 403 || paused.code() != "access_denied" {
+		t.Errorf("paused: %d %s", paused.status, paused.raw)
+	}
+	s.approve(t, collected) // those that waited stay
+	if a := s.post("/token", tk(collected)); a.status != 200 {
+		t.Errorf("collect while paused: %d %s", a.status, a.raw)
+	}
+	must(t, s.Desk.Resume(t.Context(), "p-ann", "travel"))
+	s.ask(t)
+
+	must(t, s.Desk.Disconnect(t.Context(), "p-ann", "travel"))
+	blocked := s.post("/bc-authorize", bc())
+	s.Desk.Prompts = approvals.PromptLimits{Open: 1}
+	s.ask(t, "login_hint", "bob")
+	over := s.post("/bc-authorize", bc("login_hint", "bob"))
+	for name, a := range map[string]answer{"paused": paused, "too often": over} {
+		if diff := cmp.Diff(a.raw, blocked.raw); diff != "" || a.status != blocked.status {
+			t.Errorf("blocked and %s differ (-%[1]s +blocked):\n%s", name, diff)
+		}
+	}
+	for name, handle := range map[string]string{"pending": pending, "approved": approved} {
+		if a := s.post("/token", tk(handle)); a.status != 400 || a.code() != "access_denied" {
+			t.Errorf("%s before the block: %d %s", name, a.status, a.raw)
+		}
+	}
+	must(t, s.Desk.Reconnect(t.Context(), "p-ann", "travel"))
+	s.ask(t)
+}
+
+// TestShutOutComesNotBack: a refresh token is good no more once the person has disconnected the client (REQ-248, 266).
+func TestShutOutComesNotBack(t *testing.T) {
+	row(t, "REQ-266")
+	s := stays(t)
+	first, _ := s.standing(t)
+	must(t, s.Desk.Disconnect(t.Context(), "p-ann", "stay"))
+	if a := s.post("/token", rt(first.text("refresh_token"))); a.status != 400 || a.code() != "invalid_grant" {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// TestShutOutBlindly: a client that may not know who exists does not learn who has shut it out (REQ-282).
+func TestShutOutBlindly(t *testing.T) {
+	row(t, "REQ-266", "REQ-282")
+	s := newService(t)
+	s.addBlind(t)
+	must(t, s.Desk.Disconnect(t.Context(), "p-ann", "blind"))
+	ask := func(hint string) answer { return s.post("/bc-authorize", bc("client_id", "blind", "login_hint", hint)) }
+	blocked, nobody := ask("ann"), ask("nobody")
+	if diff := cmp.Diff(shape(blocked), shape(nobody)); diff != "" || s.count() != 0 {
+		t.Errorf("%d requests are stored (-blocked +nobody):\n%s", s.count(), diff)
+	}
+}
+
+// TestRestAfterDenials is REQ-265: after two denials the agent is refused for a while, and only there. Operators shut one
+// out for everybody, and it gets 401 then.
 func TestRestAfterDenials(t *testing.T) {
-	row(t, "REQ-265", "REQ-266")
+	row(t, "REQ-265")
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.Desk.Prompts = approvals.DefaultPromptLimits()

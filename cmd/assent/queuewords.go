@@ -165,6 +165,7 @@ var reasons = map[approvals.Reason]string{
 	approvals.WithdrawnByPerson:   "withdrawn by the person",
 	approvals.WithdrawnByAgent:    "withdrawn by the agent",
 	approvals.WithdrawnByOperator: "withdrawn by an operator",
+	approvals.ShutOut:             "the person has paused, disconnected or reported the agent",
 	approvals.NotEligible:         "person or agent may no longer",
 	approvals.Unreachable:         "no message got through to the person",
 	approvals.QuietTime:           "the person's quiet hours last longer than the request",
