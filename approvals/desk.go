@@ -333,6 +333,7 @@ type Answer struct {
 	Via       string
 	Device    string
 	Note      string // at most 280 characters, for the agent
+	Choice    Choice // what is taken away before approving; the disclosure on the screen was the narrowed one
 	Simulated bool
 	Also      []Write // commit with an approval: what proves it is spent with it
 }
@@ -340,8 +341,12 @@ type Answer struct {
 // maxNote is the longest note, in code points.
 const maxNote = 280
 
-// Show returns the disclosure of r in a language: the stored one, or the same facts in the other language.
+// Show returns the disclosure of r in a language: the stored one, or the same facts in the other language. Once less was
+// approved than was asked, it is that of what was approved.
 func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
+	if c := r.Choice(); !c.Empty() {
+		return d.Renderer.DiscloseNarrowed(r, c, locale)
+	}
 	for _, shown := range r.Disclosures {
 		if shown.Locale == Locale(locale) {
 			return shown, nil
@@ -354,13 +359,35 @@ func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
 func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
 	at := d.now()
 	return d.update(ctx, "approve", id, func(r *Request) error {
+		if err := r.decidable(a.By, at); err != nil { // before the digest: what is shown of an approval may be less
+			return err
+		}
 		decision, err := d.decision(r, a)
 		if err != nil {
 			return err
 		}
 		r.Also(a.Also...)
-		return r.Approve(decision, at)
+		return d.grant(r, decision, a.Choice, at)
 	})
+}
+
+// grant approves, with what is granted: all that was asked, or what a choice leaves of it.
+func (d *Desk) grant(r *Request, decision Decision, c Choice, at time.Time) error {
+	if c.Empty() {
+		return r.Approve(decision, at)
+	}
+	n, err := d.Renderer.Narrow(r, c)
+	if err != nil {
+		return err
+	}
+	decision.Choice = c.String()
+	if err := r.Approve(decision, at); err != nil {
+		return err
+	}
+	if r.State == Approved {
+		r.limit(n)
+	}
+	return nil
 }
 
 // Deny decides no. An empty digest is accepted: saying no needs no proof of what was read.
@@ -371,7 +398,7 @@ func (d *Desk) Deny(ctx context.Context, id ID, a Answer) (*Request, error) {
 	at := d.now()
 	return d.update(ctx, "deny", id, func(r *Request) error {
 		decision, err := d.decision(r, a)
-		if errors.Is(err, ErrChanged) {
+		if errors.Is(err, ErrChanged) || errors.Is(err, ErrInvalid) {
 			decision.Digest, decision.Disclosure, err = "", "", nil
 		}
 		if err != nil {
@@ -384,7 +411,7 @@ func (d *Desk) Deny(ctx context.Context, id ID, a Answer) (*Request, error) {
 func (d *Desk) decision(r *Request, a Answer) (Decision, error) {
 	out := Decision{By: a.By, Level: a.Level, AMR: a.AMR, AuthTime: a.AuthTime, Via: a.Via, Device: a.Device,
 		Locale: Locale(a.Locale), Note: a.Note, Simulated: a.Simulated}
-	shown, err := d.Show(r, a.Locale)
+	shown, err := d.onScreen(r, a)
 	if err != nil {
 		return out, err
 	}
@@ -393,6 +420,14 @@ func (d *Desk) decision(r *Request, a Answer) (Decision, error) {
 	}
 	out.Digest, out.Disclosure = a.Digest, string(shown.Canonical())
 	return out, nil
+}
+
+// onScreen is what the answer is about.
+func (d *Desk) onScreen(r *Request, a Answer) (Disclosure, error) {
+	if a.Choice.Empty() {
+		return d.Show(r, a.Locale)
+	}
+	return d.Renderer.DiscloseNarrowed(r, a.Choice, a.Locale)
 }
 
 // Opened notes that the person, who is signed in since that time, has opened the page by a human step.

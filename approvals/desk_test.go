@@ -684,3 +684,105 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	})
 }
+
+// less is what Ann's page would hand in after a choice.
+func (o *office) less(r *approvals.Request, c approvals.Choice) approvals.Answer {
+	o.t.Helper()
+	shown, err := o.Renderer.DiscloseNarrowed(r, c, "en")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	a := o.answer(r)
+	a.Digest, a.Choice = shown.Digest(), c
+	return a
+}
+
+// REQ-102: what is granted is what the narrowed page said, and nothing else is approved by it.
+func TestApproveLess(t *testing.T) {
+	rowtest.Row(t, "REQ-102")
+	o := newOffice(t)
+	r, secret := o.ask(0)
+	lower := func(amount string) approvals.Choice {
+		return approvals.Choice{Parts: map[int]approvals.Part{0: {Amount: amount}}}
+	}
+	good := o.less(r, lower("300.00"))
+	for name, bad := range map[string]func(*approvals.Answer){
+		"digest of the full page": func(a *approvals.Answer) { a.Digest = o.answer(r).Digest },
+		"another amount":          func(a *approvals.Answer) { a.Choice = lower("301.00") },
+		"no choice":               func(a *approvals.Answer) { a.Choice = approvals.Choice{} },
+		"wider":                   func(a *approvals.Answer) { a.Choice = lower("480.01") },
+		"another language":        func(a *approvals.Answer) { a.Locale = "ko" },
+		"another person":          func(a *approvals.Answer) { a.By = "bob" },
+		"too weak":                func(a *approvals.Answer) { a.Level = approvals.LevelLink },
+	} {
+		a := good
+		bad(&a)
+		if got, err := o.Approve(t.Context(), r.ID, a); err == nil {
+			t.Errorf("%s: %s", name, got.State)
+		}
+	}
+	approved, err := o.Approve(t.Context(), r.ID, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const granted = `{"creditorName":"Example Travel","instructedAmount":{"amount":"300.00","currency":"EUR"},"type":"payment_initiation"}`
+	shown, err := o.Show(approved, "en")
+	if err != nil || shown.Digest() != good.Digest {
+		t.Errorf("the page of the decided request is another one: %v", err)
+	}
+	d := approved.Decisions[0]
+	if string(approved.Granted[0].Raw) != granted || d.Disclosure != string(shown.Canonical()) || d.Choice != good.Choice.String() {
+		t.Errorf("granted %s, decision %+v", approved.Granted[0].Raw, d)
+	}
+	if _, err := o.Approve(t.Context(), r.ID, o.answer(r)); !errors.Is(err, approvals.ErrDecided) {
+		t.Errorf("approved again: %v", err)
+	}
+	spent, err := o.Redeem(t.Context(), "bot", r.ID, secret)
+	if err != nil || string(spent.Granted[0].Raw) != granted || string(spent.Requested[0].Raw) == granted {
+		t.Errorf("redeemed %s of %s, %v", spent.Granted, spent.Requested, err)
+	}
+	events, err := o.store.Events(t.Context(), r.ID)
+	if err != nil || events[1].Facts["narrowed"] != "true" || events[1].Facts["digest"] != good.Digest {
+		t.Errorf("%+v, %v", events, err)
+	}
+}
+
+// A no from the narrowed page keeps what was on the screen, and one with a choice that means nothing is still a no.
+func TestDenyFromTheNarrowedPage(t *testing.T) {
+	o := newOffice(t)
+	for _, amount := range []string{"300.00", "300.001"} {
+		r, _ := o.ask(0)
+		a := o.answer(r)
+		a.Choice = approvals.Choice{Parts: map[int]approvals.Part{0: {Amount: amount}}}
+		if shown, err := o.Renderer.DiscloseNarrowed(r, a.Choice, "en"); err == nil {
+			a.Digest = shown.Digest()
+		}
+		denied, err := o.Deny(t.Context(), r.ID, a)
+		if err != nil || denied.State != approvals.Denied || denied.Decisions[0].Choice != "" || len(denied.Granted) > 0 ||
+			(denied.Decisions[0].Digest != "") != (amount == "300.00") {
+			t.Errorf("%s: %+v, %v", amount, denied, err)
+		}
+	}
+}
+
+// Whoever presses both buttons at once gets one of the two, whole.
+func TestApproveAllAndLessRace(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		r, _ := o.ask(0)
+		full, less := o.answer(r), o.less(r, approvals.Choice{Parts: map[int]approvals.Part{0: {Amount: "1.00"}}})
+		var all sync.WaitGroup
+		for _, a := range []approvals.Answer{full, less, full, less} {
+			all.Go(func() { _, _ = o.Approve(t.Context(), r.ID, a) })
+		}
+		all.Wait()
+		got, err := o.store.Request(t.Context(), r.ID)
+		if err != nil || len(got.Decisions) != 1 {
+			t.Fatalf("%d decisions, %v", len(got.Decisions), err)
+		}
+		lowered := string(got.Granted[0].Raw) != string(got.Requested[0].Raw)
+		if lowered != (got.Decisions[0].Digest == less.Digest) || lowered != (got.Decisions[0].Choice != "") {
+			t.Errorf("granted %s with the digest of the other page", got.Granted[0].Raw)
+		}
+	}
+}

@@ -75,6 +75,7 @@ type Type struct {
 	Level   Level // weakest sign-in that may approve
 	Once    bool  // an approval is for doing it once
 
+	less    lessening // what a person may take away before approving
 	members members
 	check   func(object map[string]any) error // rules between members; may be nil
 	render  func(object map[string]any, w words) rendering

@@ -78,6 +78,8 @@ type Request struct {
 	OpenedAt  time.Time `json:"opened_at,omitzero"`
 	Until     time.Time `json:"approved_until,omitzero"` // the agent may come back without asking; zero: it may not
 
+	UntilAsked time.Time `json:"asked_until,omitzero"` // what Until was, if the person has shortened it
+
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`         // nothing that was issued is good since then
 	SomeRevoked time.Time `json:"some_revoked_until,omitzero"` // until then the door has to ask for each token
 
@@ -120,9 +122,10 @@ type Decision struct {
 	AuthTime   time.Time `json:"auth_time"`     // when the person signed in on the deciding device
 	Via        string    `json:"via"`           // "page", or "dev" for the decisions of dev mode
 	Device     string    `json:"device,omitempty"`
-	Locale     string    `json:"locale"`     // language of the disclosure
-	Digest     string    `json:"digest"`     // of the disclosure that was on the screen
-	Disclosure string    `json:"disclosure"` // its canonical bytes
+	Locale     string    `json:"locale"`           // language of the disclosure
+	Digest     string    `json:"digest"`           // of the disclosure that was on the screen
+	Disclosure string    `json:"disclosure"`       // its canonical bytes
+	Choice     string    `json:"choice,omitempty"` // what an approval takes away, as [Choice.String] writes it
 	Note       string    `json:"note,omitempty"`
 	Simulated  bool      `json:"simulated,omitempty"` // no person pressed anything
 }
@@ -221,6 +224,9 @@ func (d Decision) facts() map[string]string {
 	facts := map[string]string{"acr": d.Level.ACR(), "digest": d.Digest, "via": d.Via}
 	if d.Simulated {
 		facts["simulated"] = "true"
+	}
+	if d.Choice != "" {
+		facts["narrowed"] = "true"
 	}
 	return withSignIn(facts, d.AuthTime)
 }

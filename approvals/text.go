@@ -55,9 +55,14 @@ var (
 	labelCode      = phrase{"Check code", "확인 번호"}
 	labelAudience  = phrase{"Valid at", "사용처"}
 	labelStanding  = phrase{"Coming back", "다시 쓰기"}
+	labelAsked     = phrase{"Asked for", "원래 요청"}
+	labelLeftOut   = phrase{"Left out", "뺀 것"}
 
 	sayStanding = phrase{"The agent can come back and use this without asking you again, until %s",
 		"%s까지 다시 묻지 않고 계속 쓸 수 있어요"}
+	sayNotStanding = phrase{"The agent has to ask you again each time", "쓸 때마다 다시 물어봐요"}
+	sayUntil       = phrase{"Until %s", "%s까지"}
+
 	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // a layout of time.Format
 
 	sayPay           = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}

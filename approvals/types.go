@@ -21,6 +21,7 @@ func BuiltinTypes() Types {
 // paymentInitiation uses the member names of the example in RFC 9396 section 2. Money is a decimal string.
 var paymentInitiation = Type{
 	Name: "payment_initiation", Version: 1, Level: LevelSession, Once: true,
+	less: lessening{amount: "instructedAmount", amountLabel: labelAmount},
 	members: members{
 		"type":                              required(text(64)),
 		"actions":                           optional(listOf(oneOf("initiate", "status", "cancel"))), // with initiate
@@ -68,6 +69,7 @@ var paymentInitiation = Type{
 // documentAccess asks for one document.
 var documentAccess = Type{
 	Name: "document_access", Version: 1, Level: LevelSession,
+	less: lessening{list: "actions", listLabel: labelAccess, listWords: documentVerbs},
 	members: members{
 		"type":       required(text(64)),
 		"identifier": required(text(256)),
