@@ -85,7 +85,7 @@ func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
 		return fmt.Errorf("create request: %w", err)
 	}
 	at := placeOf(r)
-	return s.commit.do(ctx, func(tx *bbolt.Tx) ([]op, error) {
+	err = s.commit.do(ctx, func(tx *bbolt.Tx) ([]op, error) {
 		if tx.Bucket(bucketRequests).Get([]byte(at.id)) != nil {
 			return nil, approvals.ErrConflict
 		}
@@ -95,6 +95,10 @@ func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
 		}
 		return append(append(ops, op{bucket: bucketRequests, key: []byte(at.id), value: p.row}), at.rows()...), nil
 	})
+	if err == nil {
+		s.recent.keep(r) // its first message comes soon, and is a change
+	}
+	return err
 }
 
 // Request returns a stored request, or [approvals.ErrNotFound].
