@@ -87,7 +87,8 @@ type account struct {
 
 	mu      sync.Mutex
 	latest  string
-	until   time.Time
+	until   time.Time // latest is used without asking until then
+	ends    time.Time // and is worth nothing from then on
 	refused *refusal
 	rest    time.Time
 }
@@ -113,12 +114,29 @@ func (a *account) token(ctx context.Context) (string, *refusal) {
 		return token, no
 	}
 	token, life, no := a.ask(ctx)
+	return a.keep(token, life, no)
+}
+
+// keep remembers an answer of the token endpoint. When it only has no time now, the token that was to be renewed is used
+// while it lasts, and asked for again after a rest.
+func (a *account) keep(token string, life time.Duration, no *refusal) (string, *refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	a.latest, a.until = token, now.Add(life-renewBefore)
+	if no != nil && errors.Is(no, channels.ErrBusy) && a.latest != "" && now.Before(a.ends) {
+		a.until = earliest(now.Add(restAfter), a.ends)
+		return a.latest, nil
+	}
+	a.latest, a.until, a.ends = token, now.Add(life-renewBefore), now.Add(life)
 	a.refused, a.rest = no, now.Add(restAfter)
 	return token, no
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // known returns the latest token, or why there is none, as long as that holds.
