@@ -28,6 +28,36 @@ type Channel interface {
 	Send(ctx context.Context, to approvals.Address, m Message) (approvals.Delivery, error)
 }
 
+// Counter is a channel that counts in the store what it sends. Its count commits with the claim of the message: it costs no
+// commit of its own, and what is counted is what was claimed.
+type Counter interface {
+	// Count says what counts a message to that address as of now, without making the writes. Until [Count.Done] is called
+	// other messages to the same address may wait.
+	Count(ctx context.Context, to approvals.Address, m Message) Count
+}
+
+// Count is how a message counts that is about to be claimed.
+type Count struct {
+	Writes  []approvals.Write
+	At      time.Time            // becomes [Message.Counted]
+	Done    func(committed bool) // called once the writes have committed, or did not; may be nil
+	Back    func()               // takes the count back once it has committed: the message was not handed over; may be nil
+	Refused error                // what Send would answer without calling the provider; then nothing is counted
+	Code    string               // of Refused
+}
+
+func (c Count) done(committed bool) {
+	if c.Done != nil {
+		c.Done(committed)
+	}
+}
+
+func (c Count) back() {
+	if c.Back != nil {
+		c.Back()
+	}
+}
+
 // Retracter is a channel that can take a message back or replace it by "closed" on the person's device.
 type Retracter interface {
 	// Retract is called with a message of [KindClosed] whose Tag is that of the messages it closes, and whose Closes names

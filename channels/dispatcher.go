@@ -116,14 +116,16 @@ const (
 
 // advance plans and acts until there is nothing to do now.
 func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string) error {
+	t := &turn{step: s}
 	for turns := range maxTurns {
-		t, err := d.look(ctx, s)
+		fresh, err := d.lookOn(ctx, t)
 		if errors.Is(err, approvals.ErrNotFound) {
 			return d.drop(ctx, s)
 		}
 		if err != nil {
 			return fmt.Errorf("look at %s: %w", label(s), err)
 		}
+		t = fresh
 		more, err := d.take(ctx, t, hands, turns > 0)
 		if err != nil && !overtaken(err) {
 			return fmt.Errorf("%s %s: %w", t.next.Do, label(s), err)
@@ -133,9 +135,13 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 		}
 		if err != nil {
 			t.errand.refresh(ctx)
+			t.known = false
 		}
 		if s.Name == approvals.StepCode {
 			s.At = t.step.At // it moves with each claim, and is found by its time
+		}
+		if !t.known {
+			t = &turn{step: s}
 		}
 	}
 	return fmt.Errorf("advance %s: no end after %d turns", label(s), maxTurns)

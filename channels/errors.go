@@ -8,7 +8,8 @@ import (
 // What a channel may answer beside nil. Any other error, a timeout after the request was written included, means that
 // nobody knows whether the provider has the message. The five mean that it certainly does not. Those that are about the
 // provider (busy, our fault, unknown) count against it: several in a row, and it is left alone for some seconds. What is
-// refused because of one address or one message is gone or rejected. A cap of ours says nothing about the provider.
+// refused because of one address or one message is gone or rejected. What wraps [ErrUncalled] beside one of them says nothing
+// about the provider at all.
 var (
 	ErrGone     = errors.New("address is gone")        // forget the address, try the next one at once
 	ErrRejected = errors.New("message was refused")    // this message will never pass here: the next one at once
@@ -16,6 +17,21 @@ var (
 	ErrFault    = errors.New("provider refuses us")    // our credentials, settings or credit: the next one at once, and alert
 	ErrCapped   = errors.New("cap of ours is reached") // the provider was not called: the next one at once; see [CapError]
 )
+
+// ErrUncalled is wrapped beside one of the errors above by whoever refuses a message without calling the provider: an
+// address that is none, a country that is not allowed, a store that does not answer. It leaves the provider's circuit
+// breaker alone. A [CapError] wraps it too.
+var ErrUncalled = errors.New("provider was not called")
+
+// Uncalled says that err kept a message from being handed over.
+func Uncalled(err error) error { return &uncalledError{err} }
+
+type uncalledError struct{ cause error }
+
+func (e *uncalledError) Error() string { return e.cause.Error() }
+
+// Unwrap makes errors.Is see both.
+func (e *uncalledError) Unwrap() []error { return []error{e.cause, ErrUncalled} }
 
 // CapError is [ErrCapped] from a cap that says when it lets a message through again.
 type CapError struct {
@@ -25,7 +41,7 @@ type CapError struct {
 func (e *CapError) Error() string { return ErrCapped.Error() + " for " + e.After.String() }
 
 // Unwrap makes errors.Is(err, ErrCapped) true.
-func (e *CapError) Unwrap() error { return ErrCapped }
+func (e *CapError) Unwrap() []error { return []error{ErrCapped, ErrUncalled} }
 
 // BusyError is [ErrBusy] from a provider that says when to come again, as Retry-After does.
 type BusyError struct {
@@ -36,6 +52,11 @@ func (e *BusyError) Error() string { return ErrBusy.Error() + " for " + e.After.
 
 // Unwrap makes errors.Is(err, ErrBusy) true.
 func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// Doubtful reports whether an HTTP status, with no word of the provider's own beside it, leaves open whether the provider has
+// the message. Most of 5xx may come from something in between that had passed the message on; 503 comes from whoever did not
+// take it (RFC 9110, 15.6.4).
+func Doubtful(status int) bool { return status >= 500 && status != 503 }
 
 // RetryAfter is how long a provider wants to be left alone, or a cap of ours lasts; 0 when neither says.
 func RetryAfter(err error) time.Duration {

@@ -39,6 +39,7 @@ type Message struct {
 	Code    string    // of a code: the six digits, which Text also says
 	Closes  []string  // of a retraction: how the provider names the messages that it closes, as far as that is known
 	Expires time.Time // worthless from here on
+	Counted time.Time // when its claim has counted it, see [Counter]; zero: Send counts it
 }
 
 // LogValue keeps texts, links and codes out of logs.

@@ -133,7 +133,7 @@ func (p *provider) answered(err error, now time.Time) (pause time.Duration) {
 	o := outcomeOf(err)
 	p.counts[o]++
 	p.probe = time.Time{}
-	if o == Capped { // it was not called
+	if errors.Is(err, ErrUncalled) || o == Capped {
 		return 0
 	}
 	if o == Accepted || o == Gone || o == Rejected { // it works

@@ -79,6 +79,38 @@ func TestBreakerHeedsRetryAfter(t *testing.T) {
 	}
 }
 
+// TestBreakerIgnoresWhatNeverLeft: refusals of our own neither open the breaker nor close it, and the next call may find out.
+func TestBreakerIgnoresWhatNeverLeft(t *testing.T) {
+	ours := []error{Uncalled(ErrRejected), Uncalled(ErrGone), Uncalled(fmt.Errorf("store: %w", ErrBusy)),
+		&CapError{After: time.Hour}, fmt.Errorf("by sms: %w", Uncalled(ErrFault))}
+	p := newProvider(Limits{})
+	for range breakAfter {
+		for _, err := range ours {
+			p.answered(err, noon)
+		}
+	}
+	if p.failures != 0 || !p.until(noon).IsZero() {
+		t.Errorf("%d failures, left alone until %s", p.failures, p.until(noon))
+	}
+	for range breakAfter {
+		p.answered(ErrBusy, noon)
+	}
+	down := p.until(noon)
+	later := down.Add(time.Millisecond)
+	if _, err := p.begin(later); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range ours {
+		p.answered(err, later)
+	}
+	if p.failures != breakAfter {
+		t.Errorf("%d failures are left, want %d", p.failures, breakAfter)
+	}
+	if until := p.until(later); !until.IsZero() {
+		t.Errorf("the others wait until %s for a call that was never made", until)
+	}
+}
+
 // TestInFlight: so many calls and no more; the others wait and lose nothing.
 func TestInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

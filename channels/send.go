@@ -21,11 +21,24 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	until := t.now.Add(SendTimeout + leaseMargin)
 	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
 		Kind: next.Kind, At: t.now, Until: until, Why: next.Reason, Duplicate: next.Duplicate})
-	if err := t.errand.hold(ctx, append(t.leave(until), t.errand.link(next)...)...); err != nil {
+	m := t.errand.message(next, t.now)
+	count := d.count(ctx, t, m)
+	m.Counted = count.At
+	err := t.errand.hold(ctx, slices.Concat(t.leave(until), t.errand.link(next), count.Writes)...)
+	count.done(err == nil)
+	if err != nil {
 		d.giveRoom(t)
 		return err
 	}
-	report, err := d.hand(ctx, t, until.Add(-leaseMargin))
+	t.written()
+	report, err := approvals.Delivery{Code: count.Code}, count.Refused
+	if err == nil {
+		report, err = d.hand(ctx, t, m, until.Add(-leaseMargin))
+	}
+	if report.Code == codeLate {
+		count.back()
+	}
+	d.noted(ctx, next.Channel, err)
 	if o := outcomeOf(err); o != Accepted && o != Unknown {
 		d.giveRoom(t)
 	}
@@ -43,6 +56,14 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 		again = d.Now().Add(after)
 	}
 	return d.settle(ctx, t, next, result{outcome: outcomeOf(err), again: again, report: report})
+}
+
+// count asks the channel how the message counts, if it keeps count in the store.
+func (d *Dispatcher) count(ctx context.Context, t *turn, m Message) Count {
+	if counter, counts := d.Channels[t.next.Channel].(Counter); counts {
+		return counter.Count(ctx, t.to[t.next.To], m)
+	}
+	return Count{}
 }
 
 // giveRoom takes back that the person was sent what certainly did not leave. A one-time code has taken no room.
@@ -63,17 +84,15 @@ type result struct {
 // hand calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
 // somebody else may find the lease over while we call, and two would send: then nothing is sent from here. Nor is it when
 // the request has closed meanwhile.
-func (d *Dispatcher) hand(ctx context.Context, t *turn, until time.Time) (approvals.Delivery, error) {
+func (d *Dispatcher) hand(ctx context.Context, t *turn, m Message, until time.Time) (approvals.Delivery, error) {
 	now := d.Now()
 	left := until.Sub(now)
 	if left <= 0 || !now.Before(t.task.Close) {
-		return approvals.Delivery{Code: codeLate}, fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy)
+		return approvals.Delivery{Code: codeLate}, Uncalled(fmt.Errorf("hand over: claim was committed too late: %w", ErrBusy))
 	}
 	limited, cancel := context.WithTimeout(ctx, min(left, SendTimeout))
 	defer cancel()
-	report, err := d.Channels[t.next.Channel].Send(limited, t.to[t.next.To], t.errand.message(t.next, t.now))
-	d.noted(ctx, t.next.Channel, err)
-	return report, err
+	return d.Channels[t.next.Channel].Send(limited, t.to[t.next.To], m)
 }
 
 // settle keeps the outcome of a claim, in one transaction with what comes next. A claim that somebody else has settled
@@ -91,7 +110,11 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		report.Claimed = try.At
 		t.plan()
 		report.Status, report.Code = status(o, report.Code)
-		return t.errand.record(ctx, report, t.conclude()...)
+		err := t.errand.record(ctx, report, t.conclude()...)
+		if err == nil {
+			t.written()
+		}
+		return err
 	})
 }
 
@@ -112,8 +135,9 @@ func status(o Outcome, code string) (approvals.Status, string) {
 // again reads anew and tries change until nobody was faster. t then stands where the errand stands.
 func (d *Dispatcher) again(ctx context.Context, t *turn, change func(*turn) error) error {
 	for range maxTurns {
-		fresh, err := d.look(ctx, t.step)
+		fresh, err := d.lookOn(ctx, t)
 		if errors.Is(err, approvals.ErrNotFound) {
+			t.known = false
 			return nil
 		}
 		if err != nil {
@@ -121,11 +145,13 @@ func (d *Dispatcher) again(ctx context.Context, t *turn, change func(*turn) erro
 		}
 		err = change(fresh)
 		if err == nil {
-			t.step = fresh.step
+			*t = *fresh
+			return nil
 		}
 		if !errors.Is(err, approvals.ErrConflict) {
 			return err
 		}
+		t.known = false
 	}
 	return fmt.Errorf("keep outcome: %w", approvals.ErrConflict)
 }

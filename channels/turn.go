@@ -19,6 +19,9 @@ type turn struct {
 	to     map[string]approvals.Address // by keyed name
 	now    time.Time
 	next   Next
+
+	revision uint64 // of the sheet, once the writes of leave have committed
+	known    bool   // the sheet is what the store has, as far as this process knows
 }
 
 // look reads everything that a plan depends on, and plans.
@@ -34,16 +37,36 @@ func (d *Dispatcher) look(ctx context.Context, s approvals.Step) (*turn, error) 
 	if t.step.At.IsZero() { // an event knows no time
 		t.step.At = t.sheet.Next
 	}
-	p, err := d.Directory.Person(ctx, e.person())
-	if err != nil && !errors.Is(err, approvals.ErrNotFound) {
+	return t, d.see(ctx, t)
+}
+
+// lookOn is look for whoever has just written: the sheet is not read back. If somebody else has written since, the next
+// write is a conflict and says so.
+func (d *Dispatcher) lookOn(ctx context.Context, t *turn) (*turn, error) {
+	if !t.known {
+		return d.look(ctx, t.step)
+	}
+	e, s, err := d.load(ctx, t.step)
+	if err != nil {
 		return nil, err
 	}
-	if t.task, err = e.task(ctx, p, t.now); err != nil {
-		return nil, err
+	fresh := &turn{errand: e, step: s, sheet: t.sheet, now: d.Now(), known: true}
+	fresh.sheet.Tries = slices.Clone(t.sheet.Tries)
+	return fresh, d.see(ctx, fresh)
+}
+
+// see brings in what lies in memory: the request, the person, the providers.
+func (d *Dispatcher) see(ctx context.Context, t *turn) error {
+	p, err := d.Directory.Person(ctx, t.errand.person())
+	if err != nil && !errors.Is(err, approvals.ErrNotFound) {
+		return err
+	}
+	if t.task, err = t.errand.task(ctx, p, t.now); err != nil {
+		return err
 	}
 	t.task.Ladder, t.to = d.rungs(p, t.task)
 	t.plan()
-	return t, nil
+	return nil
 }
 
 func (t *turn) plan() {
@@ -98,13 +121,20 @@ func (t *turn) leave(at time.Time) []approvals.Write {
 		t.step.At = at
 		writes = append(writes, t.step.Put())
 	}
+	t.revision = t.sheet.read.Revision
 	switch {
 	case at.IsZero() && t.task.Ended && t.sheet.read.Revision > 0:
-		writes = append(writes, t.sheet.forget())
+		writes, t.revision = append(writes, t.sheet.forget()), 0
 	case len(t.sheet.Tries) > 0:
-		writes = append(writes, t.sheet.write(t.errand.expires()))
+		writes, t.revision = append(writes, t.sheet.write(t.errand.expires())), t.revision+1
 	}
 	return writes
+}
+
+// written notes that what leave has returned is committed. A sheet that nobody has written is read again: others may start
+// one.
+func (t *turn) written() {
+	t.sheet.read.Revision, t.known = t.revision, t.revision > 0
 }
 
 // held is the report about a message that is kept back.

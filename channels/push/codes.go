@@ -105,7 +105,7 @@ func (c *call) judge(err error) *refusal {
 	case c.no != nil:
 		return c.no
 	case !c.tried:
-		return refuse(codeUnfit, channels.ErrRejected)
+		return refuse(codeUnfit, channels.Uncalled(channels.ErrRejected))
 	case c.status == 0 && c.mayHave():
 		return refuse(codeNoAnswer, errUnsure)
 	case c.status == 0:
@@ -134,7 +134,7 @@ func (c *call) refused(err error) *refusal {
 	}
 	code := "http_" + strconv.Itoa(c.status)
 	switch {
-	case c.status == http.StatusGatewayTimeout: // whoever stands between waited in vain, as we would have
+	case channels.Doubtful(c.status):
 		return refuse(code, errUnsure)
 	case c.status == http.StatusTooManyRequests || c.status >= http.StatusInternalServerError:
 		return refuse(code, busy(c.header))

@@ -116,17 +116,17 @@ func (c *Channel) Send(ctx context.Context, to approvals.Address, m channels.Mes
 		return approvals.Delivery{}, fmt.Errorf("send by push: %w", err)
 	}
 	if m.Kind == channels.KindCode {
-		no := refuse(codeCode, channels.ErrRejected)
+		no := refuse(codeCode, channels.Uncalled(channels.ErrRejected))
 		return approvals.Delivery{Code: no.code}, no
 	}
 	d, err := c.at(ctx, to)
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
-		no := refuse(codeForgotten, channels.ErrGone)
+		no := refuse(codeForgotten, channels.Uncalled(channels.ErrGone))
 		return approvals.Delivery{Code: no.code}, no
 	case err != nil:
 		c.cfg.Log.WarnContext(ctx, "device not read, so nothing pushed", "err", err)
-		no := refuse(codeRecords, channels.ErrBusy)
+		no := refuse(codeRecords, channels.Uncalled(channels.ErrBusy))
 		return approvals.Delivery{Code: no.code}, no
 	}
 	return c.push(ctx, d, m, idOf(m))
@@ -159,7 +159,7 @@ func (c *Channel) push(ctx context.Context, d *device, m channels.Message, id st
 func (c *Channel) call(ctx context.Context, token string, m channels.Message, id string) (name string, no *refusal) {
 	message, err := compose(token, m, id, c.cfg.Now())
 	if err != nil {
-		return "", refuse(codeLate, channels.ErrRejected)
+		return "", refuse(codeLate, channels.Uncalled(channels.ErrRejected))
 	}
 	ctx, one := newCall(ctx)
 	defer one.end()

@@ -62,7 +62,8 @@ func TestAnswers(t *testing.T) {
 		{"unavailable", fcmsim.Answers["unavailable"], channels.ErrBusy, "UNAVAILABLE"},
 		{"unavailable for a while", fcmsim.Behaviour{Status: 503, Code: "UNAVAILABLE", After: 90}, channels.ErrBusy, "UNAVAILABLE"},
 		{"internal", fcmsim.Answers["internal"], channels.ErrBusy, "INTERNAL"},
-		{"bad gateway page", fcmsim.Answers["gateway"], channels.ErrBusy, "http_502"},
+		{"bad gateway page", fcmsim.Answers["gateway"], unknown, "http_502"},
+		{"server error page", fcmsim.Behaviour{Status: 500, HTML: true}, unknown, "http_500"},
 		{"unavailable page", fcmsim.Behaviour{Status: 503, HTML: true}, channels.ErrBusy, "http_503"},
 		{"too many, as a page", fcmsim.Behaviour{Status: 429, HTML: true}, channels.ErrBusy, "http_429"},
 		{"gateway timeout", fcmsim.Behaviour{Status: 504, HTML: true}, unknown, "http_504"},
@@ -207,6 +208,33 @@ func TestAccessTokenRefused(t *testing.T) {
 	}
 }
 
+// TestBusyRenewal: while the endpoint has no time for a renewal the token that still lasts is used; when it is over nothing
+// leaves, and when the endpoint is back there is a new one. A refusal of the account ends it at once.
+func TestBusyRenewal(t *testing.T) {
+	h := newHouse(t)
+	to := h.enrolled(t, "ann", canary+"phone")
+	start := time.Now()
+	at := func(after time.Duration, status int) error {
+		h.fcm.RefuseTokens(status)
+		h.set(start.Add(after))
+		_, err := h.Send(t.Context(), to, h.message(1))
+		return err
+	}
+	for _, step := range []struct {
+		after  time.Duration
+		status int
+		want   error
+	}{
+		{56 * time.Minute, 503, nil}, {57 * time.Minute, 503, nil}, {61 * time.Minute, 503, channels.ErrBusy},
+		{62 * time.Minute, 0, nil}, {118 * time.Minute, 503, nil}, {119 * time.Minute, 401, channels.ErrFault},
+		{120 * time.Minute, 0, nil},
+	} {
+		if err := at(step.after, step.status); !errors.Is(err, step.want) {
+			t.Errorf("after %s, endpoint says %d: %v, want %v", step.after, step.status, err, step.want)
+		}
+	}
+}
+
 // TestConnectionsAreReused: 50 pages of a broken gateway cost no further connection.
 func TestConnectionsAreReused(t *testing.T) {
 	h := newHouse(t)
@@ -231,7 +259,7 @@ func TestHugeAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := c.Send(t.Context(), to, h.message(1))
-	if !errors.Is(err, channels.ErrBusy) || d.Code != "http_502" {
+	if err == nil || errors.Is(err, channels.ErrBusy) || d.Code != "http_502" {
 		t.Errorf("Send: %v, code %q", err, d.Code)
 	}
 }

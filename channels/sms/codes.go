@@ -129,6 +129,9 @@ func (r *refusal) Unwrap() error { return r.cause }
 
 func refuse(code string, cause error) *refusal { return &refusal{code, cause} }
 
+// atHome is a refusal that the provider never hears of.
+func atHome(code string, cause error) *refusal { return &refusal{code, channels.Uncalled(cause)} }
+
 // errUnsure is none of the errors of package channels: nobody knows.
 var errUnsure = errors.New("no answer: perhaps sent")
 
@@ -159,7 +162,8 @@ func created(c *call, msg *api.ApiV2010Message, err error) *refusal {
 	return nil
 }
 
-// refused judges by code, then by HTTP status: 429 and 5xx are for later, any other one is about this message.
+// refused judges by code, then by HTTP status: 429 and 5xx are for later, any other one is about this message. A code is
+// the provider's own word, so whatever the status the message was not taken.
 func (c *call) refused(code int) *refusal {
 	name := strconv.Itoa(code)
 	if code == 0 {
@@ -170,7 +174,7 @@ func (c *call) refused(code int) *refusal {
 	switch {
 	case found:
 		cause = known.is
-	case c.status == http.StatusGatewayTimeout: // whoever stands between waited in vain, as we would have
+	case code == 0 && channels.Doubtful(c.status):
 		cause = errUnsure
 	case c.status == http.StatusTooManyRequests || c.status >= http.StatusInternalServerError:
 		cause = channels.ErrBusy

@@ -100,9 +100,18 @@ type fullError struct{ until time.Time }
 
 func (e *fullError) Error() string { return "cap is reached" }
 
-// take counts one message or code, unless the number is at its caps or has said STOP.
-func (n *numbers) take(ctx context.Context, number string, code bool, caps Caps, at time.Time) error {
-	return n.change(ctx, number, at, func(k *known) error {
+// taken is a message that is about to be counted. Until done is called no other one to its number is.
+type taken struct {
+	write approvals.Write
+	done  func()
+}
+
+// take says what counts one message or code, unless the number is at its caps or has said STOP.
+func (n *numbers) take(ctx context.Context, number string, code bool, caps Caps, at time.Time) (taken, error) {
+	key := n.key(number)
+	lock := n.lock(key)
+	lock.Lock()
+	write, _, err := n.plan(ctx, key, at, func(k *known) error {
 		sent := k.counted(code)
 		until := caps.until(*sent, at)
 		switch {
@@ -116,6 +125,17 @@ func (n *numbers) take(ctx context.Context, number string, code bool, caps Caps,
 		*sent, k.At = append(*sent, at), at
 		return nil
 	})
+	if err != nil {
+		lock.Unlock()
+		return taken{}, err
+	}
+	return taken{write, lock.Unlock}, nil
+}
+
+func (n *numbers) key(number string) string { return n.root.Name(keys.LabelLookup, kindNumber, number) }
+
+func (n *numbers) lock(key string) *sync.Mutex {
+	return &n.locks[maphash.String(n.seed, key)%uint64(len(n.locks))]
 }
 
 // giveBack uncounts a message that was certainly not sent.
@@ -166,34 +186,36 @@ func (n *numbers) bury(ctx context.Context, number string, at time.Time) error {
 const maxRaces = 8
 
 func (n *numbers) change(ctx context.Context, number string, at time.Time, change func(*known) error) error {
-	key := n.root.Name(keys.LabelLookup, kindNumber, number)
-	lock := &n.locks[maphash.String(n.seed, key)%uint64(len(n.locks))]
+	key := n.key(number)
+	lock := n.lock(key)
 	lock.Lock()
 	defer lock.Unlock()
 	for range maxRaces {
-		err := n.changeOnce(ctx, key, at, change)
-		if !errors.Is(err, approvals.ErrConflict) {
+		write, news, err := n.plan(ctx, key, at, change)
+		if err != nil || !news {
+			return err
+		}
+		if err = n.records.Apply(ctx, write); !errors.Is(err, approvals.ErrConflict) {
 			return err
 		}
 	}
 	return fmt.Errorf("count message: %w", approvals.ErrConflict)
 }
 
-func (n *numbers) changeOnce(ctx context.Context, key string, at time.Time, change func(*known) error) error {
+// plan says what a change writes; news is false if that stands there already. The caller holds the number's lock.
+func (n *numbers) plan(ctx context.Context, key string, at time.Time, change func(*known) error) (w approvals.Write,
+	news bool, err error) {
 	k, rec, err := n.read(ctx, key)
 	if err != nil {
-		return err
+		return w, false, err
 	}
 	old := func(sent time.Time) bool { return !sent.After(at.Add(-dayTime)) }
 	k.Sent, k.Codes = slices.DeleteFunc(k.Sent, old), slices.DeleteFunc(k.Codes, old)
 	if err := change(&k); err != nil {
-		return err
+		return w, false, err
 	}
 	value, _ := json.Marshal(k) // times, strings and bools: cannot fail
-	if bytes.Equal(value, rec.Value) {
-		return nil
-	}
-	return n.records.Apply(ctx, approvals.Replace(rec, value, k.expires()))
+	return approvals.Replace(rec, value, k.expires()), !bytes.Equal(value, rec.Value), nil
 }
 
 func (n *numbers) read(ctx context.Context, key string) (known, approvals.Record, error) {

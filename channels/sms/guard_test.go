@@ -146,31 +146,85 @@ func TestNotSentNotCounted(t *testing.T) {
 	}
 }
 
-// TestDayBreaker: when the day's parts are used up nothing leaves before the next day, and that is said once.
+// TestDayBreaker: when the day's parts are used up nothing leaves before the next day, and that is said once. A tenth is
+// kept for one-time codes.
 func TestDayBreaker(t *testing.T) {
 	h := newHouse(t, func(c *sms.Config) { c.Caps.DayParts = 120 })
 	h.set(noon)
-	sent := 0
-	for i := range 130 {
+	sent := map[channels.Kind]int{}
+	for i := range 150 {
 		if i == 60 {
 			h.restart(t) // what a process has in hand when it dies counts as spent: at most a fiftieth
 		}
-		d, err := h.Send(t.Context(), to(fmt.Sprintf("+49157999%05d", i)), h.message(i))
+		m := h.message(i)
+		if i >= 130 {
+			m = channels.Message{Kind: channels.KindCode, ID: fmt.Sprintf("code%d/sms/1", i), Locale: "en", Code: "123456",
+				Expires: noon.Add(5 * time.Minute)}
+		}
+		d, err := h.Send(t.Context(), to(fmt.Sprintf("+49157999%05d", i)), m)
 		if err == nil {
-			sent++
+			sent[m.Kind]++
 		} else if d.Code != "day_cap" || channels.RetryAfter(err) != 12*time.Hour {
 			t.Fatalf("Send: %v", err)
 		}
 	}
-	if sent > 120 || sent < 118 {
-		t.Errorf("%d parts, want 120 without what the restart took", sent)
+	if n := sent[channels.KindRequest]; n > 108 || n < 106 {
+		t.Errorf("%d parts of messages, want 108 without what the restart took", n)
 	}
-	if n := strings.Count(h.log.String(), "used up"); n != 1 {
-		t.Errorf("said %d times, want once: %s", n, h.log)
+	if n := sent[channels.KindCode]; n != 12 {
+		t.Errorf("%d codes, want the 12 that are kept for them", n)
+	}
+	if n := strings.Count(h.log.String(), "used up"); n != 2 {
+		t.Errorf("said %d times, want once for messages and once for codes: %s", n, h.log)
 	}
 	h.set(noon.Add(12*time.Hour + time.Second))
 	if _, err := h.Send(t.Context(), to(phone), h.message(1)); err != nil {
 		t.Errorf("next day: %v", err)
+	}
+}
+
+// TestCountedWithItsClaim: what a claim has counted is not counted again by the call, is taken back when the provider
+// refuses, and costs nothing when the claim is not made.
+func TestCountedWithItsClaim(t *testing.T) {
+	tests := map[string]struct {
+		commit bool
+		b      twiliosim.Behaviour
+		left   int // of two
+	}{
+		"claimed and sent":    {commit: true, left: 1},
+		"claimed and refused": {commit: true, b: twiliosim.Behaviour{Status: 400, Code: 21612}, left: 2},
+		"not claimed":         {left: 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(c *sms.Config) { c.Caps = sms.Caps{Burst: 2, Day: 2, DayParts: 2} })
+			h.set(noon)
+			m := h.message(0)
+			count := h.Count(t.Context(), to(phone), m)
+			if count.Refused != nil {
+				t.Fatal(count.Refused)
+			}
+			if tt.commit {
+				if err := h.store.Apply(t.Context(), count.Writes...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			count.Done(tt.commit)
+			if tt.commit {
+				m.Counted = count.At
+				h.twilio.Behave(tt.b)
+				h.Send(t.Context(), to(phone), m)
+				h.twilio.Behave(twiliosim.Behaviour{})
+			}
+			for i := range tt.left {
+				if _, err := h.Send(t.Context(), to(phone), h.message(i+1)); err != nil {
+					t.Errorf("message %d: %v", i+1, err)
+				}
+			}
+			if _, err := h.Send(t.Context(), to(phone), h.message(3)); !errors.Is(err, channels.ErrCapped) {
+				t.Errorf("one more: %v, want ErrCapped", err)
+			}
+		})
 	}
 }
 

@@ -17,24 +17,64 @@ const kindDay = "sms.day"
 // keepDays is how long a day's count stays, for whoever wonders about a bill.
 const keepDays = 40 * 24 * time.Hour
 
-// purse is the parts that may still be sent today. It takes a handful at a time out of the day's record, so that not every
-// message writes to it; what a process has in hand when it dies counts as spent. Processes on one store share the record.
-type purse struct {
-	records approvals.Records
-	limit   int // parts a day
+// codeShare is which part of a day's parts is kept for one-time codes: whoever is to decide must be able to sign in on a day
+// on which messages have run out.
+const codeShare = 10
 
-	mu   sync.Mutex
+// purse is the parts that may still be sent today, in two pots: one for messages, and a smaller one for one-time codes, which
+// take from that of the messages once their own is empty.
+type purse struct {
+	mu              sync.Mutex
+	messages, codes pot
+}
+
+func newPurse(records approvals.Records, caps Caps) *purse {
+	kept := caps.DayParts / codeShare
+	return &purse{messages: pot{records: records, limit: caps.DayParts - kept},
+		codes: pot{records: records, limit: kept, name: "/codes"}}
+}
+
+// spend takes parts out; a [fullError] when the day's limit is reached.
+func (p *purse) spend(ctx context.Context, code bool, parts int, at time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var full *fullError
+	if code {
+		if err := p.codes.spend(ctx, parts, at); !errors.As(err, &full) {
+			return err
+		}
+	}
+	return p.messages.spend(ctx, parts, at)
+}
+
+// giveBack returns parts that were certainly not sent. What codes give back stays theirs.
+func (p *purse) giveBack(code bool, parts int, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pot := &p.messages
+	if code {
+		pot = &p.codes
+	}
+	if pot.day == at.UTC().Format(time.DateOnly) {
+		pot.hand += parts
+	}
+}
+
+// pot is parts of one day. A process takes a handful at a time out of the day's record, so that not every message writes to
+// it; what it has in hand when it dies counts as spent. Processes on one store share the record.
+type pot struct {
+	records approvals.Records
+	limit   int    // parts a day
+	name    string // in the key of its records, after the day
+
 	day  string
 	hand int // taken out and not spent
 }
 
 // handful is a fiftieth of the limit: so much can be lost by a process that dies.
-func (p *purse) handful() int { return max(p.limit/50, 1) }
+func (p *pot) handful() int { return max(p.limit/50, 1) }
 
-// spend takes parts out; a [fullError] when the day's limit is reached.
-func (p *purse) spend(ctx context.Context, parts int, at time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *pot) spend(ctx context.Context, parts int, at time.Time) error {
 	if day := at.UTC().Format(time.DateOnly); p.day != day {
 		p.day, p.hand = day, 0
 	}
@@ -55,20 +95,12 @@ func (p *purse) spend(ctx context.Context, parts int, at time.Time) error {
 	return fmt.Errorf("count parts: %w", approvals.ErrConflict)
 }
 
-// giveBack returns parts that were certainly not sent.
-func (p *purse) giveBack(parts int, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.day == at.UTC().Format(time.DateOnly) {
-		p.hand += parts
-	}
-}
-
 // takeOut takes at least that many parts out of the record, and a handful if there are.
-func (p *purse) takeOut(ctx context.Context, least int, at time.Time) (int, error) {
-	rec, err := p.records.Get(ctx, kindDay, p.day)
+func (p *pot) takeOut(ctx context.Context, least int, at time.Time) (int, error) {
+	key := p.day + p.name
+	rec, err := p.records.Get(ctx, kindDay, key)
 	if errors.Is(err, approvals.ErrNotFound) {
-		rec, err = approvals.Record{Kind: kindDay, Key: p.day, Value: []byte("0")}, nil
+		rec, err = approvals.Record{Kind: kindDay, Key: key, Value: []byte("0")}, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read parts: %w", err)

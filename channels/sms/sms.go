@@ -53,7 +53,8 @@ type Channel struct {
 	writer  writer
 	numbers *numbers
 	purse   *purse
-	tripped atomic.Bool // today's parts are used up, and that was said
+
+	tripped, codesTripped atomic.Bool // today's parts are used up, and that was said
 }
 
 var (
@@ -81,7 +82,7 @@ func New(cfg Config) (*Channel, error) {
 	c := &Channel{cfg: cfg, account: account{cfg.Account, cfg.Token, base, next},
 		writer:  writer{names: cfg.Names, host: codeHost(pages), most: cfg.MostParts},
 		numbers: newNumbers(cfg.Records, cfg.Root),
-		purse:   &purse{records: cfg.Records, limit: cfg.Caps.DayParts}}
+		purse:   newPurse(cfg.Records, cfg.Caps)}
 	return c, c.checkWords()
 }
 
@@ -169,14 +170,16 @@ func (c *Channel) send(ctx context.Context, to string, m channels.Message) (sid 
 	if no != nil {
 		return "", no
 	}
-	at := c.cfg.Now()
-	code := m.Kind == channels.KindCode
-	if no := c.count(ctx, to, code, parts, at); no != nil {
-		return "", no
+	at := m.Counted
+	if at.IsZero() {
+		at = c.cfg.Now()
+		if no := c.countNow(ctx, to, m, parts, at); no != nil {
+			return "", no
+		}
 	}
-	sid, no = c.call(ctx, to, text, m, at)
+	sid, no = c.call(ctx, to, text, m)
 	if no != nil && !errors.Is(no, errUnsure) {
-		c.uncount(ctx, to, code, parts, at)
+		c.uncount(ctx, to, m, parts, at)
 	}
 	c.learnFrom(ctx, to, no)
 	return sid, no
@@ -202,63 +205,17 @@ func (c *Channel) learnFrom(ctx context.Context, to string, no *refusal) {
 func (c *Channel) allow(to string, m channels.Message) (text string, parts int, no *refusal) {
 	switch {
 	case !e164.MatchString(to):
-		return "", 0, refuse(codeNumber, channels.ErrRejected)
+		return "", 0, atHome(codeNumber, channels.ErrRejected)
 	case !c.cfg.Countries.Allows(to):
-		return "", 0, refuse(codeCountry, channels.ErrRejected)
+		return "", 0, atHome(codeCountry, channels.ErrRejected)
 	case !c.cfg.Now().Before(m.Expires):
-		return "", 0, refuse(codeLate, channels.ErrRejected)
+		return "", 0, atHome(codeLate, channels.ErrRejected)
 	}
 	text, parts, err := c.writer.write(m, CountryOf(to))
 	if err != nil {
-		return "", 0, refuse(codeText, channels.ErrRejected)
+		return "", 0, atHome(codeText, channels.ErrRejected)
 	}
 	return text, parts, nil
-}
-
-// count takes the message out of the number's caps and the day's parts.
-func (c *Channel) count(ctx context.Context, to string, code bool, parts int, at time.Time) *refusal {
-	var full *fullError
-	switch err := c.numbers.take(ctx, to, code, c.cfg.Caps, at); {
-	case errors.Is(err, errStopped):
-		return refuse(codeStopped, channels.ErrRejected)
-	case errors.Is(err, errDead):
-		return refuse(codeDead, channels.ErrGone)
-	case errors.As(err, &full):
-		return refuse(codeBurst, &channels.CapError{After: full.until.Sub(at)})
-	case err != nil:
-		return c.uncounted(ctx, err)
-	}
-	err := c.purse.spend(ctx, parts, at)
-	if err == nil {
-		c.tripped.Store(false)
-		return nil
-	}
-	c.giveBackNumber(ctx, to, code, at)
-	if !errors.As(err, &full) {
-		return c.uncounted(ctx, err)
-	}
-	if !c.tripped.Swap(true) {
-		c.cfg.Log.ErrorContext(ctx, "today's text messages are used up, none leaves before midnight UTC",
-			"parts", c.cfg.Caps.DayParts)
-	}
-	return refuse(codeDay, &channels.CapError{After: full.until.Sub(at)})
-}
-
-// uncounted is a message that nobody could count: it does not leave, so that the caps hold.
-func (c *Channel) uncounted(ctx context.Context, err error) *refusal {
-	c.cfg.Log.WarnContext(ctx, "text message not counted, so not sent", "err", err)
-	return refuse(codeRecords, channels.ErrBusy)
-}
-
-func (c *Channel) uncount(ctx context.Context, to string, code bool, parts int, at time.Time) {
-	c.purse.giveBack(parts, at)
-	c.giveBackNumber(ctx, to, code, at)
-}
-
-func (c *Channel) giveBackNumber(ctx context.Context, to string, code bool, at time.Time) {
-	if err := c.numbers.giveBack(context.WithoutCancel(ctx), to, code, at, c.cfg.Now()); err != nil {
-		c.cfg.Log.WarnContext(ctx, "text message that was not sent stays counted", "err", err)
-	}
 }
 
 // Bounds of ValidityPeriod, in seconds (Messages resource).
@@ -272,8 +229,9 @@ func validity(left time.Duration) int {
 	return min(max(int(left/time.Second), leastValidity), mostValidity)
 }
 
-func (c *Channel) call(ctx context.Context, to, text string, m channels.Message, at time.Time) (string, *refusal) {
-	params := (&api.CreateMessageParams{}).SetTo(to).SetBody(text).SetValidityPeriod(validity(m.Expires.Sub(at)))
+func (c *Channel) call(ctx context.Context, to, text string, m channels.Message) (string, *refusal) {
+	left := m.Expires.Sub(c.cfg.Now())
+	params := (&api.CreateMessageParams{}).SetTo(to).SetBody(text).SetValidityPeriod(validity(left))
 	if c.cfg.Service != "" {
 		params.SetMessagingServiceSid(c.cfg.Service)
 	} else {

@@ -115,7 +115,10 @@ func TestAnswers(t *testing.T) {
 		{"too many", twiliosim.Behaviour{Status: 429, Code: 20429}, channels.ErrBusy, "20429"},
 		{"too many, as a page", twiliosim.Behaviour{Status: 429, HTML: true}, channels.ErrBusy, "http_429"},
 		{"server error", twiliosim.Behaviour{Status: 500, Code: 20500}, channels.ErrBusy, "20500"},
-		{"bad gateway page", twiliosim.Behaviour{Status: 502, HTML: true}, channels.ErrBusy, "http_502"},
+		{"bad gateway page", twiliosim.Behaviour{Status: 502, HTML: true}, unknown, "http_502"},
+		{"bad gateway by the provider itself", twiliosim.Behaviour{Status: 502, Code: 20502}, channels.ErrBusy, "20502"},
+		{"server error page", twiliosim.Behaviour{Status: 500, HTML: true}, unknown, "http_500"},
+		{"unavailable page", twiliosim.Behaviour{Status: 503, HTML: true}, channels.ErrBusy, "http_503"},
 		{"unavailable", twiliosim.Behaviour{Status: 503, Code: 20503}, channels.ErrBusy, "20503"},
 		{"gateway timeout", twiliosim.Behaviour{Status: 504, HTML: true}, unknown, "http_504"},
 		{"answer breaks off", twiliosim.Behaviour{Break: true}, unknown, "bad_answer"},
@@ -217,7 +220,7 @@ func TestHugeAnswer(t *testing.T) {
 		c.HTTP = &http.Client{Transport: endless{}}
 	})
 	d, err := h.Send(t.Context(), to(phone), h.message(1))
-	if !errors.Is(err, channels.ErrBusy) || d.Code != "http_502" {
+	if err == nil || errors.Is(err, channels.ErrBusy) || d.Code != "http_502" {
 		t.Errorf("Send: %v, code %q", err, d.Code)
 	}
 }

@@ -85,7 +85,7 @@ func (c *Channel) Name() string { return Name }
 // Send implements [channels.Channel].
 func (c *Channel) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
 	if m.Kind == channels.KindCode {
-		return approvals.Delivery{Code: "code"}, fmt.Errorf("push a code: %w", channels.ErrRejected)
+		return approvals.Delivery{Code: "code"}, channels.Uncalled(fmt.Errorf("push a code: %w", channels.ErrRejected))
 	}
 	return c.bring(ctx, to, m)
 }
@@ -103,10 +103,10 @@ func (c *Channel) bring(ctx context.Context, to approvals.Address, m channels.Me
 	}
 	k, err := c.at(ctx, to)
 	if errors.Is(err, approvals.ErrNotFound) {
-		return approvals.Delivery{Code: "unsubscribed"}, fmt.Errorf("push: %w", channels.ErrGone)
+		return approvals.Delivery{Code: "unsubscribed"}, channels.Uncalled(fmt.Errorf("push: %w", channels.ErrGone))
 	}
 	if err != nil {
-		return approvals.Delivery{}, fmt.Errorf("push: %w: %w", channels.ErrBusy, err)
+		return approvals.Delivery{Code: "not_read"}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrBusy, err))
 	}
 	return c.push(ctx, k, m, "")
 }
@@ -115,7 +115,7 @@ func (c *Channel) bring(ctx context.Context, to approvals.Address, m channels.Me
 func (c *Channel) push(ctx context.Context, k *kept, m channels.Message, proof string) (approvals.Delivery, error) {
 	r, err := c.request(ctx, k.sub, m, proof)
 	if err != nil {
-		return approvals.Delivery{Code: "unfit"}, fmt.Errorf("push: %w: %w", channels.ErrRejected, err)
+		return approvals.Delivery{Code: "unfit"}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrRejected, err))
 	}
 	var wrote atomic.Bool
 	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}))
@@ -229,6 +229,8 @@ func judge(resp *http.Response, now time.Time) (approvals.Delivery, error) {
 		return report, fmt.Errorf("push: %d: %w", status, channels.ErrGone)
 	case status == http.StatusRequestEntityTooLarge:
 		return report, fmt.Errorf("push: %d: %w", status, channels.ErrRejected)
+	case channels.Doubtful(status):
+		return report, fmt.Errorf("push: %d: perhaps sent", status)
 	case status == http.StatusTooManyRequests, status >= 500:
 		return report, fmt.Errorf("push: %d: %w", status, busy(resp.Header.Get("Retry-After"), now))
 	}
