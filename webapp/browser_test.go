@@ -1,110 +1,13 @@
 package webapp
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/cdproto/webauthn"
-	"github.com/chromedp/chromedp"
 
 	"assent/approvals"
 )
-
-// chromium is one tab of a real browser, with an authenticator in it.
-type chromium struct {
-	t      *testing.T
-	ctx    context.Context
-	device webauthn.AuthenticatorID
-}
-
-// newChromium starts a browser with a profile of its own. Without one the test is skipped, and where ASSENT_REQUIRE names
-// it that is a failure.
-func newChromium(t *testing.T) *chromium {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	switch {
-	case err != nil && slices.Contains(strings.Split(os.Getenv("ASSENT_REQUIRE"), ","), "chromium"):
-		t.Fatalf("chromium is required: %v", err)
-	case err != nil:
-		t.Skipf("needs chromium: %v", err)
-	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())}
-	for _, flag := range []string{"headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic",
-		"no-first-run", "disable-background-networking", "disable-component-update", "disable-sync"} {
-		options = append(options, chromedp.Flag(flag, true))
-	}
-	limited, stop := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(stop)
-	allocator, stop := chromedp.NewExecAllocator(limited, options...)
-	t.Cleanup(stop)
-	ctx, stop := chromedp.NewContext(allocator, chromedp.WithErrorf(t.Logf))
-	t.Cleanup(stop)
-	c := &chromium{t: t, ctx: ctx}
-	check(t, chromedp.Do(ctx))
-	_, err = chromedp.Call(ctx, webauthn.Enable, webauthn.EnableParams{})
-	check(t, err)
-	added, err := chromedp.Call(ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
-		Options: &webauthn.VirtualAuthenticatorOptions{Protocol: webauthn.AuthenticatorProtocolCtap2,
-			Transport: webauthn.AuthenticatorTransportInternal, HasResidentKey: true, HasUserVerification: true,
-			IsUserVerified: true, AutomaticPresenceSimulation: true}})
-	check(t, err)
-	c.device = added.AuthenticatorID
-	return c
-}
-
-func (c *chromium) open(link string) {
-	c.t.Helper()
-	check(c.t, chromedp.Do(c.ctx, chromedp.Navigate(link)))
-}
-
-// click presses what a person would, once it is there and enabled.
-func (c *chromium) click(selector string) {
-	c.t.Helper()
-	c.until(selector, fmt.Sprintf(`(() => { const b = document.querySelector(%q); return !!b && !b.disabled; })()`, selector))
-	check(c.t, chromedp.Do(c.ctx, chromedp.Click(chromedp.CSS(selector))))
-}
-
-func awaited(p *runtime.EvaluateParams) { p.AwaitPromise = new(true) }
-
-func evaluate[T any](c *chromium, script string) T {
-	c.t.Helper()
-	got, err := chromedp.Run(c.ctx, chromedp.Evaluate[T](script, awaited))
-	check(c.t, err)
-	return got
-}
-
-// until looks again and again, as a person does, whether a script says true. A page that is just being left says nothing.
-func (c *chromium) until(what, script string) {
-	c.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		if yes, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool](script, awaited)); err == nil && yes {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: not in 15 s; the page says %q", what, evaluate[string](c, "document.body.innerText"))
-		}
-	}
-}
-
-func (c *chromium) reads(words string) {
-	c.t.Helper()
-	c.until(words, fmt.Sprintf("document.body.innerText.includes(%q)", words))
-}
-
-// verifies makes the authenticator say that it verified the user, or that it did not.
-func (c *chromium) verifies(yes bool) {
-	c.t.Helper()
-	_, err := chromedp.Call(c.ctx, webauthn.SetResponseOverrideBits,
-		webauthn.SetResponseOverrideBitsParams{AuthenticatorID: c.device, IsBadUV: new(!yes)})
-	check(c.t, err)
-}
 
 // newBrowserWorld is a world that a browser on this machine reaches, with approvals that take a passkey.
 func newBrowserWorld(t *testing.T) *world {

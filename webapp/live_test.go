@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"assent/approvals"
 )
 
@@ -300,8 +298,4 @@ func TestStreamOverTime(t *testing.T) {
 		stop()
 		stream.Wait()
 	})
-}
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
 }
