@@ -54,6 +54,9 @@ func (h *Handler) api(f func(*visit) (reply, error)) http.HandlerFunc {
 		if err != nil {
 			out = h.fault(w, v, err)
 		}
+		for _, c := range v.cookies {
+			http.SetCookie(w, c)
+		}
 		if out.body == nil {
 			w.WriteHeader(out.status)
 			return

@@ -35,7 +35,7 @@ func (h *Handler) beginConfirm(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.key, matter(r, values.Get("digest")))
+	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.ID, matter(r, values.Get("digest")))
 	if errors.Is(err, passkey.ErrUnknown) {
 		return answer{}, errForm // the page offers this to nobody without a passkey
 	}
@@ -46,21 +46,21 @@ func (h *Handler) beginConfirm(v *visit) (answer, error) {
 }
 
 // confirmed puts the proof of a passkey into an answer. Challenge, use and the sign-in's note of it are written with the
-// decision, or not at all.
-func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer, given passkey.Answer) error {
-	proof, err := h.passkeys.Confirm(v.Context(), v.who.Person, v.who.key, matter(r, a.Digest), given)
+// decision, or not at all. The session that it returns, with a new secret, is what then follows.
+func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer, given passkey.Answer) (session, error) {
+	proof, err := h.passkeys.Confirm(v.Context(), v.who.Person, v.who.ID, matter(r, a.Digest), given)
 	if err != nil {
-		return err
+		return session{}, err
 	}
 	if proof.Held && r.Level >= approvals.LevelPasskey {
-		return passkey.ErrHeld
+		return session{}, passkey.ErrHeld
 	}
 	s := *v.who
 	s.Confirmed, s.Seen = proof.At, proof.At
-	rec := approvals.Record{Kind: kindSession, Key: s.key, Revision: s.rev}
+	next, writes := h.turn(s, v.who.record())
 	a.Level, a.AMR, a.AuthTime = approvals.LevelPasskey, proof.AMR, proof.At
-	a.Also = append(proof.Writes, approvals.Replace(rec, s.encode(), h.expires(&s)))
-	return nil
+	a.Also = append(proof.Writes, writes...)
+	return next, nil
 }
 
 // approveByPasskey decides yes, once a passkey confirmed it. What was decided before is shown as it is, whatever came
@@ -72,9 +72,12 @@ func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Va
 	if h.passkeys == nil || values.Get("credential") == "" {
 		return h.again(v, r, http.StatusUnprocessableEntity, "alert.confirm", "")
 	}
-	err := h.confirmed(v, r, &a, passkeyAnswer(values))
+	next, err := h.confirmed(v, r, &a, passkeyAnswer(values))
 	if err == nil {
 		_, err = h.Desk.Approve(v.Context(), r.ID, a)
+	}
+	if err == nil {
+		h.carry(v, next)
 	}
 	if errors.Is(err, approvals.ErrConflict) {
 		err = passkey.ErrRefused // the challenge was spent or the passkey used meanwhile

@@ -13,6 +13,7 @@
 //	GET, POST /devices, POST /devices/{id}/remove  where a person is told               enrol.go, qr.go
 //	GET, POST /me/devices, DELETE /me/devices/{id}, POST /me/devices/{id}/confirm  JSON for apps  devices.go, api.go
 //	GET, POST /passkeys, /passkeys/begin, /passkeys/remove                             passkeys.go
+//	GET, POST /sessions                       where a person is signed in              sessions.go
 //	GET       /live                           server-sent fragments                    live.go
 //	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go
 //	GET       /sw.js, /manifest.webmanifest   notifications while no page is open      worker/sw.js, push.go
@@ -23,6 +24,6 @@
 // refresh and a short delay against tapping through a notification. No is never harder than yes: denying takes no
 // stronger sign-in, no code and no script.
 //
-// The package owns the record kinds "session", "browser", "signin", "invitation", "invited", "codes" and "enrolment".
+// The package owns the record kinds "session", "sessions", "sessions.cut", "browser", "signin", "invitation", "invited", "codes" and "enrolment".
 // It refuses to know stores, channels and CIBA: a one-time code leaves as a due step, and the desk makes every decision.
 package webapp

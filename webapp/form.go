@@ -50,10 +50,10 @@ func parseForm(raw string, fields ...string) (url.Values, error) {
 	return values, nil
 }
 
-var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|passkeys)$`)
+var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|passkeys|sessions)$`)
 
-// ownPath returns where a visitor may be sent after sign-in: a request, the passkeys, or the inbox. Anything else, and every other
-// site, is the inbox.
+// ownPath returns where a visitor may be sent after sign-in: a request, a page about the account, or the inbox. Anything
+// else, and every other site, is the inbox.
 func ownPath(next string) string {
 	if ownPage.MatchString(next) {
 		return next
@@ -61,8 +61,8 @@ func ownPath(next string) string {
 	return "/"
 }
 
-// here is the page that this visit is about, for coming back to it: the request of a POST on it, the passkeys, the
-// inbox otherwise.
+// here is the page that this visit is about, for coming back to it: the request of a POST on it, a page about
+// the account, the inbox otherwise.
 func (v *visit) here() string {
 	const prefix = len("/requests/") + 26
 	if p := v.URL.Path; len(p) >= prefix {

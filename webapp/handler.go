@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,7 @@ func (h *Handler) routes() http.Handler {
 	get("/signin/code", h.signinCode)
 	post("/signin/code", h.checkCode)
 	post("/signout", h.signout)
+	h.sessionRoutes(get, post)
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
 	get(idPath, h.request)
@@ -201,6 +203,16 @@ type visit struct {
 	lang  string
 	asked bool     // lang comes from the query, so links keep it
 	who   *session // nil: nobody is signed in
+
+	cookies []*http.Cookie // for every answer to it; those of the answer itself come later and win
+}
+
+// device names the browser of the visit.
+func (v *visit) device() string {
+	if v.Request == nil {
+		return ""
+	}
+	return device(v.UserAgent())
 }
 
 // answer is what a page function returns: a page, a redirect, data for script, or nothing but a status.
@@ -242,6 +254,9 @@ func (h *Handler) visit(r *http.Request) (*visit, error) {
 		return v, err
 	}
 	v.who = who
+	if who != nil && who.late {
+		h.carry(v, *who)
+	}
 	if who != nil && !v.asked {
 		v.lang = approvals.Locale(who.person.Locale)
 	}
@@ -274,7 +289,7 @@ func (v *visit) path(p string) string {
 }
 
 func (h *Handler) write(w http.ResponseWriter, v *visit, a answer) error {
-	for _, c := range a.cookies {
+	for _, c := range slices.Concat(v.cookies, a.cookies) {
 		http.SetCookie(w, c)
 	}
 	if a.to != "" {

@@ -74,7 +74,7 @@ func (w *world) everything() []string {
 	for _, r := range requests {
 		out = append(out, string(r.ID)+string(rune('0'+r.Rev))+string(r.State))
 	}
-	for _, kind := range []string{kindSession, kindBrowser, kindSignin, kindInvitation, kindInvited, kindCodes,
+	for _, kind := range []string{kindSession, kindSessions, kindBrowser, kindSignin, kindInvitation, kindInvited, kindCodes,
 		kindEnrolment, "due.code", "link"} {
 		recs, err := w.store.Scan(w.t.Context(), kind, "", 100)
 		check(w.t, err)

@@ -81,7 +81,7 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 		h.liveOnce(w, v)
 		return
 	}
-	leave := h.streams.enter(v.who.key)
+	leave := h.streams.enter(v.who.ID)
 	if leave == nil {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "too many live pages", http.StatusTooManyRequests)
@@ -180,7 +180,7 @@ func (h *Handler) wait(v *visit, watch *approvals.Watch, ping *time.Ticker, next
 		out.event("end", "", nil)
 		return true, nil
 	}
-	return false, nil
+	return who.Left != "", nil // the page comes back by itself, with the cookie that the browser has now
 }
 
 // fragment renders what the visitor's page should show now.

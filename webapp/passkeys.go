@@ -108,7 +108,7 @@ func (h *Handler) beginPasskey(v *visit) (answer, error) {
 	if _, err := h.keeping(v); err != nil {
 		return answer{}, err
 	}
-	options, err := h.passkeys.BeginAdd(v.Context(), v.owner(), v.who.key)
+	options, err := h.passkeys.BeginAdd(v.Context(), v.owner(), v.who.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -126,7 +126,7 @@ func (h *Handler) addPasskey(v *visit) (answer, error) {
 	if !v.who.Invited && v.who.Level < approvals.LevelPasskey {
 		a.Hold = newHold
 	}
-	_, err = h.passkeys.Add(v.Context(), v.owner(), v.who.key, a)
+	_, err = h.passkeys.Add(v.Context(), v.owner(), v.who.ID, a)
 	return h.kept(v, err)
 }
 

@@ -130,6 +130,13 @@ func (w *world) screens() []*page {
 			{Rows: []passkeyRow{row, {"b", "B", "2 Mar", "3 Mar", ""}}, Room: true, Problem: "passkey.refused"}} {
 			render(v("ann", approvals.LevelSession), "passkeys", "passkeys", view)
 		}
+		here := sessionRow{ID: "a", Device: "Chrome (Android)", How: "sessions.invitation", Since: "14:26 CET", Used: "14:26 CET", Here: true}
+		render(v("ann", approvals.LevelSession), "one session", "sessions", &sessionsView{Rows: []sessionRow{here}})
+		rows := []sessionRow{here}
+		for _, how := range []string{"sessions.code", "sessions.passkey", "sessions.link"} {
+			rows = append(rows, sessionRow{ID: "b", Device: "<Safari>", How: how, Since: "2 Mar 13:26 CET", Used: "14:20 CET"})
+		}
+		render(v("ann", approvals.LevelSession), "sessions", "sessions", &sessionsView{Rows: rows, Token: "t", Others: true})
 		render(v("", 0), "landing", "landing", landingView{"/r/x", "K7-42", "14:32 CET"})
 		for _, p := range problems {
 			for _, who := range []approvals.PersonID{"", "ann"} {

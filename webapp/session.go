@@ -17,8 +17,10 @@ import (
 // Record kinds of sessions and bound browsers. Their keys are keyed hashes of what the cookies hold, so that a copy of
 // the store signs nobody in.
 const (
-	kindSession = "session"
-	kindBrowser = "browser"
+	kindSession  = "session"
+	kindBrowser  = "browser"
+	kindSessions = "sessions" // index: person/id of a session → key of its record
+	kindCut      = "sessions.cut"
 )
 
 // Lives of a sign-in and of a browser's binding.
@@ -34,10 +36,19 @@ const (
 // refreshAfter keeps a busy person from writing the session at every step.
 const refreshAfter = 10 * time.Minute
 
+// A session in use gets a new secret after turnAfter, so that a copied cookie is not good for long. What was under way
+// with the old one has turnOverlap to arrive.
+const (
+	turnAfter   = time.Hour
+	turnOverlap = 2 * time.Minute
+)
+
 // session is one sign-in on one browser.
 type session struct {
 	V         int                `json:"v"`
+	ID        string             `json:"id,omitempty"` // key of its first record; empty in those of before
 	Person    approvals.PersonID `json:"person"`
+	Device    string             `json:"device,omitempty"` // in the words of [device]
 	Level     approvals.Level    `json:"level"`
 	AMR       []string           `json:"amr,omitempty"` // RFC 8176
 	AuthTime  time.Time          `json:"auth_time"`
@@ -45,11 +56,25 @@ type session struct {
 	Ends      time.Time          `json:"ends"`               // absolute
 	Invited   bool               `json:"invited,omitempty"`  // it began with an invitation
 	Confirmed time.Time          `json:"confirmed,omitzero"` // when a passkey last confirmed an approval on it
+	Turned    time.Time          `json:"turned,omitzero"`    // when its secret was last changed
 
-	key    string            // of the record
-	rev    uint64            // of the record
-	person *approvals.Person // as the directory knows it now
+	// Left says why nothing else is in the record: its secret was changed, or the person has signed in anew.
+	Left string `json:"left,omitempty"`
+
+	key    string // of the record
+	rev    uint64 // of the record
+	secret string // what the cookie must hold now
+	late   bool   // the cookie held an earlier secret
+
+	unlisted bool              // it is from before there was an index
+	person   *approvals.Person // as the directory knows it now
 }
+
+// Values of session.Left.
+const (
+	leftTurned = "turned" // the secret that follows leads on
+	leftSignin = "signin" // nothing leads on: a sign-in is worth more than the one before
+)
 
 // expires is when a session ends if the person does nothing more. A channel that came later counts from then on.
 func (h *Handler) expires(s *session) time.Time {
@@ -98,9 +123,8 @@ func (h *Handler) cookie(name, value string, life time.Duration) *http.Cookie {
 	return c
 }
 
-// named returns the record key that belongs to a cookie of this visit, or "" when the cookie is absent, sent twice, or
-// nothing that we ever set.
-func (h *Handler) named(r *http.Request, name string) string {
+// held returns what a cookie of this visit holds, or "" when the cookie is absent, sent twice, or nothing that we ever set.
+func (h *Handler) held(r *http.Request, name string) string {
 	full := name
 	if h.secure {
 		full = "__Host-" + name
@@ -113,19 +137,49 @@ func (h *Handler) named(r *http.Request, name string) string {
 	if err != nil || len(raw) != secretSize {
 		return ""
 	}
-	return h.Root.Name(keys.LabelCookie, name, got[0].Value)
+	return got[0].Value
 }
+
+// named returns the record key that belongs to a cookie of this visit, or "" as for [Handler.held].
+func (h *Handler) named(r *http.Request, name string) string {
+	secret := h.held(r, name)
+	if secret == "" {
+		return ""
+	}
+	return h.Root.Name(keys.LabelCookie, name, secret)
+}
+
+// maxTurns is how many changes of its secret a cookie may have missed within their overlap.
+const maxTurns = 8
 
 // session returns who is signed in, or nil. A disabled person is not signed in anywhere, and one who was signed out
 // everywhere only where they signed in since.
 func (h *Handler) session(r *http.Request) (*session, error) {
-	key := h.named(r, cookieSession)
-	if key == "" {
+	secret := h.held(r, cookieSession)
+	if secret == "" {
 		return nil, nil
 	}
-	return h.sessionAt(r.Context(), key)
+	for turn := range maxTurns {
+		s, err := h.sessionAt(r.Context(), h.Root.Name(keys.LabelCookie, cookieSession, secret))
+		if err != nil || s == nil || s.Left == leftSignin {
+			return nil, err
+		}
+		if s.Left == "" {
+			s.secret, s.late = secret, turn > 0
+			return s, nil
+		}
+		secret = h.following(secret)
+	}
+	return nil, nil
 }
 
+// following is the secret that comes after another one. It is derived, so that whoever misses the answer that brings it
+// can be given it once more.
+func (h *Handler) following(secret string) string {
+	return base64.RawURLEncoding.EncodeToString(h.Root.MAC(keys.LabelCookie, "following", secret)[4:])
+}
+
+// sessionAt reads the session under a key, which may have left it; nil: there is none.
 func (h *Handler) sessionAt(ctx context.Context, key string) (*session, error) {
 	rec, err := h.Records.Get(ctx, kindSession, key)
 	if errors.Is(err, approvals.ErrNotFound) {
@@ -138,12 +192,18 @@ func (h *Handler) sessionAt(ctx context.Context, key string) (*session, error) {
 	if err := json.Unmarshal(rec.Value, s); err != nil {
 		return nil, fmt.Errorf("read session: %w", err)
 	}
+	if s.Left != "" {
+		return s, nil
+	}
 	s.person, err = h.active(ctx, s.Person, s.AuthTime)
 	if err != nil {
 		return nil, fmt.Errorf("read person of session: %w", err)
 	}
 	if s.person == nil || !h.Now().Before(h.expires(s)) {
 		return nil, nil
+	}
+	if s.ID == "" {
+		return h.ofBefore(ctx, s)
 	}
 	return s, nil
 }
@@ -181,33 +241,76 @@ func (h *Handler) start(v *visit, p *approvals.Person, s session) (*http.Cookie,
 		life = aloneLife
 	}
 	s.V, s.Person, s.AuthTime, s.Seen, s.Ends, s.person = 1, p.ID, now, now, now.Add(life), p
-	writes := []approvals.Write{approvals.PutNew(kindSession, h.Root.Name(keys.LabelCookie, cookieSession, secret),
-		s.encode(), h.expires(&s))}
+	s.ID = h.Root.Name(keys.LabelCookie, cookieSession, secret)
+	s.key, s.Device = s.ID, v.device()
+	writes := []approvals.Write{approvals.PutNew(kindSession, s.key, s.encode(), h.expires(&s)), s.index()}
 	if v.who != nil {
-		writes = append(writes, approvals.Delete(kindSession, v.who.key, approvals.AnyRevision))
+		writes = append(writes, h.replaced(v.who, p)...)
 	}
 	return h.cookie(cookieSession, secret, life), writes
 }
 
-// touch notes that the person did something, which puts the end of the session off. Only an answer counts: a page
-// that reloads itself, or tells that it was opened, keeps nobody signed in.
+// replaced makes the writes that end the session before another sign-in. Nothing of it is good any more; that the same
+// person has signed in anew is left as a word for the live pages of this browser, which then come back with the new cookie.
+func (h *Handler) replaced(old *session, by *approvals.Person) []approvals.Write {
+	if old.Person != by.ID {
+		return old.forget()
+	}
+	left := session{V: 1, Left: leftSignin}
+	return []approvals.Write{approvals.PutAny(kindSession, old.key, left.encode(), h.Now().Add(turnOverlap)),
+		approvals.Delete(kindSessions, old.place(), approvals.AnyRevision)}
+}
+
+// touch notes that the person did something, which puts the end of the session off and in time changes its secret. Only
+// an answer counts: a page that reloads itself, or tells that it was opened, keeps nobody signed in.
 func (h *Handler) touch(v *visit) {
 	s, now := v.who, h.Now()
-	if s == nil || now.Sub(s.Seen) < refreshAfter {
+	if s == nil {
 		return
 	}
-	s.Seen = now
-	rec := approvals.Record{Kind: kindSession, Key: s.key, Revision: s.rev}
-	err := h.Records.Apply(v.Context(), approvals.Replace(rec, s.encode(), h.expires(s)))
-	if err != nil && !errors.Is(err, approvals.ErrConflict) { // signed out or touched by another tab: fine as it is
+	turns := now.Sub(s.turned()) >= turnAfter || s.unlisted
+	if !turns && now.Sub(s.Seen) < refreshAfter {
+		return
+	}
+	next := *s
+	next.Seen = now
+	writes := []approvals.Write{approvals.Replace(s.record(), next.encode(), h.expires(&next))}
+	next.rev++
+	if turns {
+		next, writes = h.turn(next, s.record())
+	}
+	switch err := h.Records.Apply(v.Context(), writes...); {
+	case err == nil:
+		h.carry(v, next)
+	case !errors.Is(err, approvals.ErrConflict): // signed out or touched by another tab: fine as it is
 		h.Log.WarnContext(v.Context(), "session not extended", "err", err)
 	}
+}
+
+// turn changes the secret of a session, as it shall be from then on. The old one leads on for a short time: a browser
+// has more than one tab, and an answer may get lost. [Handler.carry] takes the result over once the writes are made.
+func (h *Handler) turn(s session, read approvals.Record) (session, []approvals.Write) {
+	now := h.Now()
+	left := session{V: 1, Left: leftTurned}
+	s.secret = h.following(s.secret)
+	s.key, s.rev, s.Turned = h.Root.Name(keys.LabelCookie, cookieSession, s.secret), 1, now
+	return s, []approvals.Write{approvals.Replace(read, left.encode(), now.Add(turnOverlap)),
+		approvals.PutNew(kindSession, s.key, s.encode(), h.expires(&s)), s.index()}
+}
+
+// carry goes on with a session that was changed, and gives the browser its secret.
+func (h *Handler) carry(v *visit, next session) {
+	if next.key != v.who.key || next.late {
+		v.cookies = append(v.cookies, h.cookie(cookieSession, next.secret, next.Ends.Sub(h.Now())))
+	}
+	next.late, next.unlisted = false, false
+	v.who = &next
 }
 
 // end signs out on this browser.
 func (h *Handler) end(v *visit) (*http.Cookie, error) {
 	if v.who != nil {
-		err := h.Records.Apply(v.Context(), approvals.Delete(kindSession, v.who.key, approvals.AnyRevision))
+		err := h.Records.Apply(v.Context(), v.who.forget()...)
 		if err != nil {
 			return nil, fmt.Errorf("end session: %w", err)
 		}
@@ -220,7 +323,7 @@ func (h *Handler) end(v *visit) (*http.Cookie, error) {
 // sites; this one covers browsers that send neither Origin nor Sec-Fetch-Site, and forms left over from an earlier
 // sign-in. It needs no nonce: decisions go one way, so a form that is sent twice decides once.
 func (h *Handler) formToken(s *session, id approvals.ID) string {
-	return h.Root.Name(keys.LabelCookie, "form", s.key, string(id))
+	return h.Root.Name(keys.LabelCookie, "form", s.ID, string(id))
 }
 
 // browser is a browser that an invitation has bound to a person.

@@ -21,10 +21,11 @@ type signinView struct {
 	Problem string // key
 }
 
-// signin offers the ways in: a passkey, and a one-time code on a browser that an invitation has bound.
+// signin offers the ways in: a passkey, and a one-time code on a browser that an invitation has bound. Whoever is signed in
+// needs none of them, unless a page wants a sign-in of just now.
 func (h *Handler) signin(v *visit) (answer, error) {
 	next := ownPath(v.URL.Query().Get("next"))
-	if v.who != nil && v.who.Level >= approvals.LevelSession {
+	if v.who != nil && v.who.Level >= approvals.LevelSession && !v.URL.Query().Has("fresh") {
 		return answer{to: v.path(next)}, nil
 	}
 	return h.askSignin(v, next, "")

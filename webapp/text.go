@@ -94,6 +94,24 @@ var texts = map[string]phrase{
 	"passkey.limit":      {"You have as many passkeys as fit. Remove one first.", "패스키를 더 추가할 수 없어요. 먼저 하나를 삭제해 주세요."},
 	"passkey.last":       {"This is your only way in, so it stays.", "이 패스키로만 로그인할 수 있어서 삭제할 수 없어요."},
 
+	// Where somebody is signed in.
+	"sessions.title": {"Where you are signed in", "로그인한 기기"},
+	"sessions.lead": {"You decide here and on these devices. End what you do not know or no longer use.",
+		"여기와 아래 기기에서 결정할 수 있어요. 모르거나 쓰지 않는 기기는 로그아웃해 주세요."},
+	"sessions.here":       {"This browser", "지금 쓰는 브라우저"},
+	"sessions.unknown":    {"Unknown device", "알 수 없는 기기"},
+	"sessions.code":       {"Signed in %s with a one-time code.", "%s에 인증번호로 로그인했어요."},
+	"sessions.passkey":    {"Signed in %s with a passkey.", "%s에 패스키로 로그인했어요."},
+	"sessions.invitation": {"Signed in %s with an invitation.", "%s에 초대로 로그인했어요."},
+	"sessions.link":       {"Signed in %s with a link.", "%s에 링크로 로그인했어요."},
+	"sessions.used":       {"Last used %s.", "마지막 사용: %s."},
+	"sessions.end":        {"Sign out there", "로그아웃시키기"},
+	"sessions.endOne":     {"Sign out on %[1]s, signed in %[2]s", "%[2]s에 로그인한 %[1]s 로그아웃시키기"},
+	"sessions.others":     {"Sign out everywhere else", "다른 기기에서 모두 로그아웃하기"},
+	"sessions.alone":      {"You are signed in nowhere else.", "다른 곳에는 로그인하지 않았어요."},
+	"sessions.lost": {"Lost a phone or computer? Tell your operator too: that also ends its passkeys and notifications.",
+		"휴대폰이나 컴퓨터를 잃어버렸다면 운영자에게도 알려 주세요. 그 기기의 패스키와 알림도 끊어 줘요."},
+
 	// The request.
 	"ask.title":     {"Approve this?", "승인할까요?"},
 	"ask.from":      {"Approval request from %s", "%s의 승인 요청"},
