@@ -13,13 +13,17 @@ type AgentID string
 
 // Agent is a piece of software that asks.
 type Agent struct {
-	V         int       `json:"v"`
-	ID        AgentID   `json:"client_id"`
-	Name      string    `json:"client_name"` // registered by an operator; what people read
-	Types     []string  `json:"authorization_details_types,omitempty"`
-	Scopes    []string  `json:"scopes,omitempty"`            // beside openid
-	Audiences []string  `json:"allowed_audiences,omitempty"` // none: the default audience only
-	Disabled  bool      `json:"disabled,omitempty"`
+	V         int      `json:"v"`
+	ID        AgentID  `json:"client_id"`
+	Name      string   `json:"client_name"` // registered by an operator; what people read
+	Types     []string `json:"authorization_details_types,omitempty"`
+	Scopes    []string `json:"scopes,omitempty"`            // beside openid
+	Audiences []string `json:"allowed_audiences,omitempty"` // none: the default audience only
+	Disabled  bool     `json:"disabled,omitempty"`
+
+	// DisabledWhy is empty for an agent that an operator has disabled, or [DisabledReported].
+	DisabledWhy string `json:"disabled_why,omitempty"`
+
 	CreatedAt time.Time `json:"created_at"`
 
 	// Client is what the agents' door keeps about this client (authentication method, keyed hash of the secret,
@@ -28,6 +32,9 @@ type Agent struct {
 
 	Revision uint64 `json:"-"` // of the record this came from
 }
+
+// DisabledReported is why an agent is disabled that several people have reported; [Desk.Clear] enables it again.
+const DisabledReported = "reported"
 
 // MayAsk reports whether the agent may use an authorization_details type.
 func (a *Agent) MayAsk(typ string) bool { return slices.Contains(a.Types, typ) }

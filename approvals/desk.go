@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +58,8 @@ type Desk struct {
 	pairs     *cache[Pair]
 	openings  openings
 	prompts   prompts
+
+	reports, suspended atomic.Uint64 // for operators to watch
 }
 
 // DeskParts is what a desk works with. All members are required but Fresh.
@@ -392,6 +395,10 @@ func (d *Desk) grant(r *Request, decision Decision, c Choice, at time.Time) erro
 
 // Deny decides no. An empty digest is accepted: saying no needs no proof of what was read.
 func (d *Desk) Deny(ctx context.Context, id ID, a Answer) (*Request, error) {
+	return d.deny(ctx, id, a, false)
+}
+
+func (d *Desk) deny(ctx context.Context, id ID, a Answer, reported bool, also ...Write) (*Request, error) {
 	if n := len([]rune(a.Note)); n > maxNote {
 		return nil, invalid("note", "must not be longer than %d characters", maxNote)
 	}
@@ -404,6 +411,8 @@ func (d *Desk) Deny(ctx context.Context, id ID, a Answer) (*Request, error) {
 		if err != nil {
 			return err
 		}
+		decision.Reported = reported
+		r.Also(also...)
 		return r.Deny(decision, at)
 	})
 }

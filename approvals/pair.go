@@ -196,6 +196,11 @@ func (d *Desk) settle(ctx context.Context, s Step) error {
 			return fmt.Errorf("withdraw what a blocked agent has: %w", err)
 		}
 	}
+	if !p.ReportedAt.IsZero() {
+		if err := d.weigh(ctx, p.Agent); err != nil {
+			return fmt.Errorf("suspend a reported agent: %w", err)
+		}
+	}
 	if err := d.records.Apply(ctx, s.Done()); err != nil {
 		return fmt.Errorf("settle pair: %w", err)
 	}

@@ -127,6 +127,7 @@ type Decision struct {
 	Disclosure string    `json:"disclosure"`       // its canonical bytes
 	Choice     string    `json:"choice,omitempty"` // what an approval takes away, as [Choice.String] writes it
 	Note       string    `json:"note,omitempty"`
+	Reported   bool      `json:"reported,omitempty"`  // denied as suspicious
 	Simulated  bool      `json:"simulated,omitempty"` // no person pressed anything
 }
 
@@ -227,6 +228,9 @@ func (d Decision) facts() map[string]string {
 	}
 	if d.Choice != "" {
 		facts["narrowed"] = "true"
+	}
+	if d.Reported {
+		facts["reported"] = "true"
 	}
 	return withSignIn(facts, d.AuthTime)
 }

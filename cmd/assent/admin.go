@@ -41,7 +41,12 @@ type (
 		Scopes     []string  `json:"scopes,omitempty"`
 		Audiences  []string  `json:"allowed_audiences,omitempty"`
 		Disabled   bool      `json:"disabled"`
+		Why        string    `json:"disabled_why,omitempty"` // "reported": suspended, and agent clear enables it
 		CreatedAt  time.Time `json:"created_at"`
+		approvals.Flags
+	}
+	cleared struct {
+		Reports int `json:"reports"` // that were lifted
 	}
 	newPerson struct {
 		Sub        string   `json:"sub"`
@@ -88,6 +93,7 @@ func (a *admin) handler() http.Handler {
 		"POST /agents":                    a.addAgent,
 		"POST /agents/{id}/disable":       a.disableAgent,
 		"POST /agents/{id}/enable":        a.enableAgent,
+		"POST /agents/{id}/clear":         a.clearAgent,
 		"POST /agents/{id}/rotate-secret": a.rotateSecret,
 		"GET /tokens":                     a.listTokens,
 		"POST /tokens":                    a.addToken,
@@ -267,20 +273,25 @@ const listLimit = 1000
 
 func (a *admin) listAgents(r *http.Request) (any, error) {
 	agents, err := a.s.dir.Agents(r.Context(), approvals.AgentID(r.URL.Query().Get("after")), listLimit)
+	if err != nil {
+		return nil, err
+	}
+	flags, err := a.s.desk.Flagged(r.Context())
 	rows := make([]agentRow, 0, len(agents))
 	for _, g := range agents {
 		client, clientErr := ciba.ClientOf(g)
 		if clientErr != nil {
 			return nil, clientErr
 		}
-		rows = append(rows, agentRow{string(g.ID), g.Name, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.CreatedAt})
+		rows = append(rows, agentRow{string(g.ID), g.Name, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt,
+			flags[g.ID]})
 	}
 	return rows, err
 }
 
 func (a *admin) disableAgent(r *http.Request) (any, error) {
 	ctx, id := context.WithoutCancel(r.Context()), approvals.AgentID(r.PathValue("id")) // half a disabling is none
-	if err := a.changeAgent(ctx, id, func(g *approvals.Agent) error { g.Disabled = true; return nil }); err != nil {
+	if err := a.changeAgent(ctx, id, func(g *approvals.Agent) error { g.Disabled, g.DisabledWhy = true, ""; return nil }); err != nil {
 		return nil, err
 	}
 	return a.endAll(ctx, approvals.Query{Agent: id})
@@ -299,9 +310,14 @@ func (a *admin) endAll(ctx context.Context, q approvals.Query) (any, error) {
 
 func (a *admin) enableAgent(r *http.Request) (any, error) {
 	return nil, a.changeAgent(r.Context(), approvals.AgentID(r.PathValue("id")), func(g *approvals.Agent) error {
-		g.Disabled = false
+		g.Disabled, g.DisabledWhy = false, ""
 		return nil
 	})
+}
+
+func (a *admin) clearAgent(r *http.Request) (any, error) {
+	n, err := a.s.desk.Clear(r.Context(), approvals.AgentID(r.PathValue("id")))
+	return cleared{n}, err
 }
 
 // signedRequest exports what an agent has signed, as evidence of what it asked for (REQ-159).

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type agentCmd struct {
 	List         agentListCmd    `cmd:"" help:"List agents."`
 	Disable      agentDisableCmd `cmd:"" help:"Disable an agent; its pending requests are withdrawn."`
 	Enable       agentEnableCmd  `cmd:"" help:"Let a disabled agent ask again."`
+	Clear        agentClearCmd   `cmd:"" help:"Lift an agent's flags once you have looked into them: who reported it is asked again, and a suspended agent may ask."`
 	Token        tokenCmd        `cmd:"" help:"Add, list, revoke the tokens that let agents register themselves."`
 	RotateSecret agentRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace an agent's secret and print the new one, once."`
 }
@@ -166,11 +168,27 @@ func (c *agentListCmd) Run(ctx context.Context, s streams) error {
 		return json.NewEncoder(s.out).Encode(list)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tDISABLED")
+	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tDISABLED\tFLAGS")
 	for _, a := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","), yes(a.Disabled))
+		off := yes(a.Disabled)
+		if a.Why != "" {
+			off += " (" + a.Why + ")"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","), off, flagWords(a.Flags))
 	}
 	return w.Flush()
+}
+
+// flagWords says how many people an agent is flagged for; "-" when it is not.
+func flagWords(f approvals.Flags) string {
+	var parts []string
+	if f.Reports > 0 {
+		parts = append(parts, fmt.Sprintf("%d reported", f.Reports))
+	}
+	if f.WrongCodes > 0 {
+		parts = append(parts, fmt.Sprintf("%d wrong code", f.WrongCodes))
+	}
+	return cmp.Or(strings.Join(parts, ", "), "-")
 }
 
 // pages fetches a whole list, page by page.
@@ -214,6 +232,28 @@ type agentEnableCmd struct {
 // Run enables one agent.
 func (c *agentEnableCmd) Run(ctx context.Context, s streams) error {
 	return c.tell(ctx, s, "/agents/"+url.PathEscape(c.ID)+"/enable", "enabled")
+}
+
+type agentClearCmd struct {
+	adminFlags
+	ID string `arg:"" name:"client_id" help:"Which agent."`
+}
+
+// Run lifts one agent's flags.
+func (c *agentClearCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var done cleared
+	if err := api.call(ctx, "POST", "/agents/"+url.PathEscape(c.ID)+"/clear", nil, &done); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(done)
+	}
+	_, err = fmt.Fprintf(s.out, "cleared; %d reports lifted\n", done.Reports)
+	return err
 }
 
 // tell sends a command whose success is one word.

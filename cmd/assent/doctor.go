@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"assent/approvals"
@@ -120,6 +122,7 @@ func (s *service) examine(ctx context.Context) []finding {
 		pushes,
 		s.checkBrowsers(ctx),
 		s.checkAgents(ctx),
+		s.checkFlags(ctx),
 	}
 }
 
@@ -137,6 +140,26 @@ func (s *service) checkAgents(ctx context.Context) finding {
 			f.Problem += fmt.Sprintf(" and %d more", n-maxNamed)
 		}
 		f.Problem += ": profile or listeners bar their token_endpoint_auth_method; register them anew, or disable them"
+	}
+	return f
+}
+
+// checkFlags names the agents that people have reported or whose codes they could not tell: somebody has to look into
+// them, and then clear or disable them.
+func (s *service) checkFlags(ctx context.Context) finding {
+	flags, err := s.desk.Flagged(ctx)
+	f := find("flagged agents", err)
+	ids := slices.Sorted(maps.Keys(flags))
+	var named []string
+	for _, id := range ids[:min(len(ids), maxNamed)] {
+		named = append(named, string(id)+" ("+flagWords(flags[id])+")")
+	}
+	if len(named) > 0 {
+		f.Problem = strings.Join(named, ", ")
+		if more := len(ids) - maxNamed; more > 0 {
+			f.Problem += fmt.Sprintf(" and %d more", more)
+		}
+		f.Problem += ": look into it, then agent clear or agent disable"
 	}
 	return f
 }

@@ -40,6 +40,7 @@ func newMetrics(s *service) *metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s},
 		providerCollector{s})
 	m.countCommits()
+	m.countReports()
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_unknown_parameters_total",
 		Help: "Parameters of backchannel requests that nobody knows, perhaps misspelt."},
 		func() float64 { return float64(s.agents.UnknownParameters()) }))
@@ -59,6 +60,17 @@ func (m *metrics) countCommits() {
 			Help: "Durable commits of the store."}, func() float64 { n, _ := counted.Stats(); return float64(n) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_store_writes_total",
 			Help: "Changes that went into them."}, func() float64 { _, n := counted.Stats(); return float64(n) }))
+}
+
+// countReports shows what operators have to look into: an alert belongs on both.
+func (m *metrics) countReports() {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_reports_total",
+			Help: "Requests that people have reported as suspicious."},
+			func() float64 { n, _ := m.s.desk.Reports(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_suspended_agents_total",
+			Help: "Agents that were disabled because several people had reported them."},
+			func() float64 { _, n := m.s.desk.Reports(); return float64(n) }))
 }
 
 // observe counts what a handler answers.

@@ -1,0 +1,225 @@
+package approvals
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// FlagReason says why an agent is flagged for operators; a closed set.
+type FlagReason string
+
+// Reasons of flags.
+const (
+	FlagReported FlagReason = "reported"   // a person has reported a request as suspicious
+	FlagCode     FlagReason = "wrong_code" // a person could not tell the code that the agent claims to have shown
+)
+
+// flagReasons are all of them.
+var flagReasons = []FlagReason{FlagReported, FlagCode}
+
+// kind is the record kind of flags of one reason. The key is the agent's id, a slash, and the person's: one person counts
+// once, however often.
+func (why FlagReason) kind() string { return "flag." + string(why) }
+
+// Flag is a mark on an agent that an operator has to look into. It stays until [Desk.Clear].
+type Flag struct {
+	V       int        `json:"v"`
+	Agent   AgentID    `json:"-"` // in the key, as are the next two
+	Person  PersonID   `json:"-"`
+	Why     FlagReason `json:"-"`
+	Request ID         `json:"request"` // the last one that it was about
+	At      time.Time  `json:"at"`
+}
+
+// Put is the write that keeps f, for the transaction of the request that it is about.
+func (f Flag) Put() Write {
+	f.V, f.At = 1, f.At.UTC()
+	value, _ := json.Marshal(f) // strings and a time: cannot fail
+	return PutAny(f.Why.kind(), flagKey(f.Agent, f.Person), value, time.Time{})
+}
+
+func flagKey(agent AgentID, who PersonID) string { return string(agent) + "/" + string(who) }
+
+// Flags is how many people an agent is flagged for.
+type Flags struct {
+	Reports    int `json:"reports"`     // who have reported it
+	WrongCodes int `json:"wrong_codes"` // who could not tell its code
+}
+
+// flagsPage is how many records are read at a time.
+const flagsPage = 500
+
+// Flagged counts the flags of every agent that has one.
+func (d *Desk) Flagged(ctx context.Context) (map[AgentID]Flags, error) {
+	out := map[AgentID]Flags{}
+	for _, why := range flagReasons {
+		for after := ""; ; {
+			found, err := d.records.ScanAfter(ctx, why.kind(), after, flagsPage)
+			if err != nil {
+				return nil, fmt.Errorf("list flags: %w", err)
+			}
+			for _, rec := range found {
+				agent, _, _ := strings.Cut(rec.Key, "/")
+				flags := out[AgentID(agent)]
+				if why == FlagReported {
+					flags.Reports++
+				} else {
+					flags.WrongCodes++
+				}
+				out[AgentID(agent)], after = flags, rec.Key
+			}
+			if len(found) < flagsPage {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// suspendAfter is how many people have to report an agent before it may ask nobody any more.
+const suspendAfter = 2
+
+// Report denies a request that the person takes for a fraud, blocks its agent for that person and flags it, in one
+// transaction. What else the agent has of the person is withdrawn then, and an agent that enough people have reported
+// is disabled; a step that commits with the decision sees to both if this process does not.
+func (d *Desk) Report(ctx context.Context, id ID, a Answer) (*Request, error) {
+	r, err := d.Request(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("report %s: %w", id, err)
+	}
+	at := d.now()
+	step := pairStep(a.By, r.Agent, at)
+	flag := Flag{Agent: r.Agent, Person: a.By, Why: FlagReported, Request: id, At: at}
+	for try := 1; ; try++ {
+		p, err := d.readPair(ctx, a.By, r.Agent)
+		if err != nil {
+			return nil, err
+		}
+		p.ReportedAt = at.UTC()
+		denied, err := d.deny(ctx, id, a, true, p.write(), flag.Put(), step.Put())
+		if errors.Is(err, ErrConflict) && try < pairTries {
+			continue
+		}
+		d.tellPair(a.By, r.Agent)
+		if err != nil {
+			return nil, err
+		}
+		d.reports.Add(1)
+		d.log.WarnContext(ctx, "agent reported as suspicious", "request", denied)
+		if err := d.settle(context.WithoutCancel(ctx), step); err != nil {
+			d.log.ErrorContext(ctx, "report not carried out yet, leaving it to the sweep", "request", denied, "err", err)
+		}
+		return denied, nil
+	}
+}
+
+// Reports is how many requests this process has seen reported, and how many agents it has suspended for that.
+func (d *Desk) Reports() (reports, suspended uint64) { return d.reports.Load(), d.suspended.Load() }
+
+// weigh disables an agent that enough people have reported, and withdraws what it has.
+func (d *Desk) weigh(ctx context.Context, agent AgentID) error {
+	found, err := d.records.Scan(ctx, FlagReported.kind(), flagKey(agent, ""), suspendAfter)
+	if err != nil || len(found) < suspendAfter {
+		return err
+	}
+	if err := d.suspend(ctx, agent); err != nil {
+		return err
+	}
+	by, q := Actor{Kind: "service"}, Query{Agent: agent}
+	if _, err := d.CancelAll(ctx, q, by, NotEligible); err != nil {
+		return err
+	}
+	_, err = d.RevokeAll(ctx, q, Revocation{By: by, Why: RevokedIneligible})
+	return err
+}
+
+func (d *Desk) suspend(ctx context.Context, agent AgentID) error {
+	changed, err := d.changeAgent(ctx, agent, func(a *Agent) bool {
+		if a.Disabled {
+			return false
+		}
+		a.Disabled, a.DisabledWhy = true, DisabledReported
+		return true
+	})
+	if changed {
+		d.suspended.Add(1)
+		d.log.WarnContext(ctx, "agent suspended until an operator clears it", "agent", agent, "reported_by_at_least", suspendAfter)
+	}
+	return err
+}
+
+// changeAgent changes an agent's record unless change says that there is nothing to change, or there is no such agent.
+func (d *Desk) changeAgent(ctx context.Context, id AgentID, change func(*Agent) bool) (changed bool, err error) {
+	for try := 1; ; try++ {
+		found, err := d.directory.Agent(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		next := *found
+		if !change(&next) {
+			return false, nil
+		}
+		err = d.directory.SaveAgent(ctx, &next)
+		if errors.Is(err, ErrConflict) && try < pairTries {
+			continue
+		}
+		return err == nil, err
+	}
+}
+
+// Clear is for an operator who has looked into the flags of an agent: they are lifted, the people who reported it are
+// asked again, unless they have disconnected it as well, and an agent that was suspended for reports may ask. It returns how
+// many reports there were. It can be done again from any point.
+func (d *Desk) Clear(ctx context.Context, agent AgentID) (reports int, err error) {
+	ctx = context.WithoutCancel(ctx)
+	if _, err := d.directory.Agent(ctx, agent); err != nil {
+		return 0, fmt.Errorf("client_id %s: %w", agent, err)
+	}
+	for _, why := range flagReasons {
+		n, err := d.lift(ctx, agent, why)
+		if err != nil {
+			return reports, fmt.Errorf("clear %s: %w", agent, err)
+		}
+		if why == FlagReported {
+			reports = n
+		}
+	}
+	_, err = d.changeAgent(ctx, agent, func(a *Agent) bool {
+		if a.DisabledWhy != DisabledReported {
+			return false
+		}
+		a.Disabled, a.DisabledWhy = false, ""
+		return true
+	})
+	return reports, err
+}
+
+// lift takes the flags of one reason away, each together with the block that it came with.
+func (d *Desk) lift(ctx context.Context, agent AgentID, why FlagReason) (n int, err error) {
+	for {
+		found, err := d.records.Scan(ctx, why.kind(), flagKey(agent, ""), flagsPage)
+		if err != nil || len(found) == 0 {
+			return n, err
+		}
+		for _, rec := range found {
+			_, who, _ := strings.Cut(rec.Key, "/")
+			gone := Delete(rec.Kind, rec.Key, AnyRevision)
+			if why == FlagReported {
+				err = d.changePair(ctx, PersonID(who), agent, func(p *Pair) { p.ReportedAt = time.Time{} }, gone)
+			} else {
+				err = d.records.Apply(ctx, gone)
+			}
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+}
