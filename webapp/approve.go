@@ -56,6 +56,9 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 	if err != nil {
 		return nil, nil, err
 	}
+	if _, err := approvals.ParseChoice(values.Get("choice")); err != nil {
+		return nil, nil, fmt.Errorf("choice: %w", errForm)
+	}
 	if subtle.ConstantTimeCompare([]byte(values.Get("token")), []byte(h.formToken(v.who, r.ID))) != 1 {
 		return nil, nil, errStale
 	}
@@ -73,14 +76,15 @@ func (h *Handler) acted(v *visit, fields ...string) (*approvals.Request, url.Val
 
 // answerOf is what the signed-in person answers, with the evidence of how they are signed in.
 func (v *visit) answerOf(values url.Values) approvals.Answer {
+	choice, _ := approvals.ParseChoice(values.Get("choice")) // posted has read it
 	return approvals.Answer{By: v.who.Person, Digest: values.Get("digest"), Locale: values.Get("locale"),
 		Level: v.who.Level, AMR: v.who.AMR, AuthTime: v.who.AuthTime, Via: "page", Device: device(v.UserAgent()),
-		Note: strings.TrimSpace(strings.ReplaceAll(values.Get("note"), "\r", ""))}
+		Choice: choice, Note: strings.TrimSpace(strings.ReplaceAll(values.Get("note"), "\r", ""))}
 }
 
 // approve decides yes, on exactly what the form says was on the screen.
 func (h *Handler) approve(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale", "ticket", "credential")
+	r, values, err := h.posted(v, "digest", "locale", "choice", "ticket", "credential")
 	if err != nil {
 		return answer{}, err
 	}
@@ -102,7 +106,7 @@ func (h *Handler) approve(v *visit) (answer, error) {
 
 // deny decides no. It takes any sign-in that shows the page, and no proof of what was read.
 func (h *Handler) deny(v *visit) (answer, error) {
-	r, values, err := h.acted(v, "digest", "locale", "note")
+	r, values, err := h.acted(v, "digest", "locale", "choice", "note")
 	if err != nil {
 		return answer{}, err
 	}
@@ -136,17 +140,24 @@ func (h *Handler) decided(v *visit, r *approvals.Request, values url.Values, err
 		return h.again(v, r, http.StatusConflict, "alert.changed", "")
 	case errors.As(err, &field) && field.Field == "note":
 		return h.again(v, r, http.StatusUnprocessableEntity, "alert.noteTooLong", values.Get("note"))
+	case field != nil: // a choice that this request does not allow
+		return h.again(v, r, http.StatusConflict, "alert.changed", "")
 	}
 	return answer{}, err
 }
 
 // again shows the request once more, with what was wrong.
 func (h *Handler) again(v *visit, r *approvals.Request, status int, alert, note string) (answer, error) {
+	return h.onceMore(v, r, approvals.Choice{}, status, alert, note)
+}
+
+// onceMore is again for what a choice leaves of the request.
+func (h *Handler) onceMore(v *visit, r *approvals.Request, c approvals.Choice, status int, alert, note string) (answer, error) {
 	r, err := h.Desk.Request(v.Context(), r.ID)
 	if err != nil {
 		return answer{}, fmt.Errorf("read request: %w", err)
 	}
-	view, err := h.view(v, r)
+	view, err := h.viewOf(v, r, c)
 	if err != nil {
 		return answer{}, err
 	}

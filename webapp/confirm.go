@@ -24,18 +24,34 @@ func (h *Handler) confirms(v *visit, r *approvals.Request) (takes, has bool, err
 	return takes || len(list) > 0, len(list) > 0, nil
 }
 
-// matter is what an approval of r says yes to.
-func matter(r *approvals.Request, digest string) passkey.Matter {
-	return passkey.Matter{Verb: "approve", Disclosure: digest, Granted: r.Requested.Digest()}
+// matter is what an approval of r says yes to: the words on the screen, and what is granted by it, which is less than what
+// was asked after a choice.
+func (h *Handler) matter(r *approvals.Request, c approvals.Choice, digest string) (passkey.Matter, error) {
+	granted := r.Requested
+	if !c.Empty() {
+		n, err := h.Desk.Renderer.Narrow(r, c)
+		if err != nil {
+			return passkey.Matter{}, err
+		}
+		granted = n.Details
+	}
+	return passkey.Matter{Verb: "approve", Disclosure: digest, Granted: granted.Digest()}, nil
 }
 
 // beginConfirm hands the script what the browser needs to confirm the approval of a request.
 func (h *Handler) beginConfirm(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale")
+	r, values, err := h.posted(v, "digest", "locale", "choice")
 	if err != nil {
 		return answer{}, err
 	}
-	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.ID, matter(r, values.Get("digest")))
+	m, err := h.matter(r, v.answerOf(values).Choice, values.Get("digest"))
+	if errors.Is(err, approvals.ErrInvalid) {
+		return answer{}, errForm // the page offers no choice that is not allowed
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.ID, m)
 	if errors.Is(err, passkey.ErrUnknown) {
 		return answer{}, errForm // the page offers this to nobody without a passkey
 	}
@@ -48,7 +64,11 @@ func (h *Handler) beginConfirm(v *visit) (answer, error) {
 // confirmed puts the proof of a passkey into an answer. Challenge, use and the sign-in's note of it are written with the
 // decision, or not at all. The session that it returns, with a new secret, is what then follows.
 func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer, given passkey.Answer) (session, error) {
-	proof, err := h.passkeys.Confirm(v.Context(), v.who.Person, v.who.ID, matter(r, a.Digest), given)
+	m, err := h.matter(r, a.Choice, a.Digest)
+	if err != nil {
+		return session{}, err
+	}
+	proof, err := h.passkeys.Confirm(v.Context(), v.who.Person, v.who.ID, m, given)
 	if err != nil {
 		return session{}, err
 	}
@@ -70,7 +90,7 @@ func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Va
 		return h.decided(v, r, values, approvals.ErrDecided)
 	}
 	if h.passkeys == nil || values.Get("credential") == "" {
-		return h.again(v, r, http.StatusUnprocessableEntity, "alert.confirm", "")
+		return h.onceMore(v, r, a.Choice, http.StatusUnprocessableEntity, "alert.confirm", "")
 	}
 	next, err := h.confirmed(v, r, &a, passkeyAnswer(values))
 	if err == nil {
@@ -83,7 +103,7 @@ func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Va
 		err = passkey.ErrRefused // the challenge was spent or the passkey used meanwhile
 	}
 	if problem := passkeyProblem(err); problem != "" {
-		return h.again(v, r, http.StatusUnprocessableEntity, problem, "")
+		return h.onceMore(v, r, a.Choice, http.StatusUnprocessableEntity, problem, "")
 	}
 	return h.decided(v, r, values, err)
 }

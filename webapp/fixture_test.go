@@ -295,6 +295,9 @@ func (p *page) form(action string) formOf {
 			for _, tag := range []string{"input", "textarea"} {
 				for _, in := range p.all(tag) {
 					if inside(in, n) || attr(in, "form") != "" && attr(in, "form") == attr(n, "id") {
+						if kind := attr(in, "type"); (kind == "checkbox" || kind == "radio") && !has(in, "checked") {
+							continue
+						}
 						value := attr(in, "value")
 						if tag == "textarea" {
 							value = textOf(in)
@@ -373,6 +376,10 @@ func attr(n *html.Node, name string) string {
 		}
 	}
 	return ""
+}
+
+func has(n *html.Node, name string) bool {
+	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
 }
 
 func inside(n, outer *html.Node) bool {

@@ -131,6 +131,8 @@ func (h *Handler) routes() http.Handler {
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
 	get(idPath, h.request)
+	get(idPath+"/narrow", h.narrow)
+	post(idPath+"/narrow", h.narrowed)
 	post(idPath+"/approve", h.approve)
 	post(idPath+"/deny", h.deny)
 	post(idPath+"/withdraw", h.withdraw)

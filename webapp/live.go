@@ -193,7 +193,11 @@ func (h *Handler) fragment(v *visit) (fragment, error) {
 	if err != nil {
 		return fragment{}, err
 	}
-	view, err := h.view(v, r)
+	choice, err := approvals.ParseChoice(v.URL.Query().Get("choice"))
+	if err != nil {
+		return fragment{}, fmt.Errorf("choice: %w", errForm)
+	}
+	view, err := h.viewOf(v, r, choice)
 	if err != nil {
 		return fragment{}, err
 	}

@@ -17,8 +17,8 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
-var pageNames = []string{"landing", "invited", "signin", "code", "request", "inbox", "devices", "passkeys", "sessions",
-	"problem"}
+var pageNames = []string{"landing", "invited", "signin", "code", "request", "narrow", "inbox", "devices", "passkeys",
+	"sessions", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
 type pages struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -47,6 +48,8 @@ func (w *world) fixtures() map[string]*approvals.Request {
 		of("tool", w.ask(who, tool, func(a *approvals.Ask) { a.Binding = "" }))
 		of("two", w.ask(who, two, func(a *approvals.Ask) { a.Scope = []string{"openid", "profile"} }))
 		of("scopes", w.ask(who, `[]`))
+		of("standing", w.ask(who, `[{"type":"document_access","identifier":"doc-1","actions":["read","share"]}]`,
+			func(a *approvals.Ask) { a.Standing = true }))
 		of("approved", decide(w.ask(who, payment), true))
 		of("denied", decide(w.ask(who, payment), false))
 		cancelled := w.ask(who, payment)
@@ -101,8 +104,27 @@ func (w *world) screens() []*page {
 			check(t, err)
 			view.Alert, view.Note = alert, "</textarea>"
 			render(visit, "weakly signed in, alert "+alert, "request", view)
+			less, err := w.pages.viewOf(visit, requests["two of ann"], approvals.Choice{Parts: map[int]approvals.Part{
+				0: {Amount: "1.50"}, 1: {Keep: []string{"read"}}}})
+			check(t, err)
+			less.Alert = alert
+			render(visit, "less, alert "+alert, "request", less)
 			view.StepUp, view.Key, view.NoKey = false, alert != "", alert == ""
 			render(visit, "by passkey, alert "+alert, "request", view)
+		}
+		for _, r := range []string{"payment of ann", "two of min", "standing of ann"} {
+			visit := v(requests[r].Subject, approvals.LevelSession)
+			room, err := w.desk.Renderer.Room(requests[r], lang)
+			check(t, err)
+			for _, values := range []url.Values{nil, {"amount-0": {"<b>"}, "lasts": {"day"}}} {
+				for _, field := range []string{"", "choice", "parts", "parts[0].amount", "parts[0].keep"} {
+					view := w.pages.narrowView(visit, requests[r], room, values)
+					if field != "" {
+						view.blame(field)
+					}
+					render(visit, "change "+r+", wrong "+field, "narrow", view)
+				}
+			}
 		}
 		for _, who := range []approvals.PersonID{"ann", "min"} {
 			view, err := w.pages.inboxOf(v(who, approvals.LevelSession))

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ type requestView struct {
 	Code      string // binding_message, to compare
 	Again     bool   // another open request shows the same one
 	Button    string
+	Choice    string // what the person takes away, as approving sends it; "" for all that was asked
+	Narrow    bool   // something may be taken away
 	Locale    string // of the disclosure
 	Digest    string
 	Canonical string // the bytes under Digest
@@ -88,15 +91,24 @@ func newRow(f approvals.Fact) row {
 
 // view lays out a request for one visitor in one language.
 func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
-	shown, err := h.Desk.Show(r, v.lang)
+	return h.viewOf(v, r, approvals.Choice{})
+}
+
+// viewOf lays out what a choice leaves of a request that waits. Of one that is decided it shows what was decided.
+func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*requestView, error) {
+	now := h.Now()
+	if r.StateAt(now) != approvals.Pending {
+		c = approvals.Choice{}
+	}
+	shown, room, err := h.shown(r, c, v.lang)
 	if err != nil {
 		return nil, fmt.Errorf("show request: %w", err)
 	}
-	now := h.Now()
 	view := &requestView{ID: string(r.ID), Ref: r.ID.Ref(), Button: shown.Button, Locale: shown.Locale,
 		Digest: shown.Digest(), Canonical: string(shown.Canonical()), Token: h.formToken(v.who, r.ID),
 		StepUp: v.who.Level < r.Level, Ends: moment(r.DecideBy, now, r.Zone, v.lang),
 		Left: int(max(0, r.DecideBy.Sub(now)).Seconds())}
+	view.Choice, view.Narrow = c.String(), room.Any()
 	view.layOut(shown)
 	h.stage(v, r, view, now)
 	if view.Stage == "open" {
@@ -114,8 +126,24 @@ func (h *Handler) view(v *visit, r *approvals.Request) (*requestView, error) {
 	if view.Stage == "done" {
 		view.Offer = h.offer(v, r)
 	}
-	view.Live = live{URL: v.path("/live?request=" + view.ID), Seen: view.version(v.lang)}
+	follows := url.Values{"request": {view.ID}}
+	if view.Choice != "" {
+		follows.Set("choice", view.Choice)
+	}
+	view.Live = live{URL: v.path("/live?" + follows.Encode()), Seen: view.version(v.lang)}
 	return view, nil
+}
+
+// shown is what the page says, and what may be taken away from that: nothing more once something was.
+func (h *Handler) shown(r *approvals.Request, c approvals.Choice, lang string) (d approvals.Disclosure, room approvals.Room, err error) {
+	if !c.Empty() {
+		d, err = h.Desk.Renderer.DiscloseNarrowed(r, c, lang)
+		return d, room, err
+	}
+	if d, err = h.Desk.Show(r, lang); err == nil {
+		room, err = h.Desk.Renderer.Room(r, lang)
+	}
+	return d, room, err
 }
 
 // sameCode reports whether the agent shows the code of r in another open request too, so that comparing it does not tell
@@ -143,8 +171,7 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 			view.Action = f.Text
 		case approvals.RoleAgent:
 			view.Agent = f.Text
-			first, _ := utf8.DecodeRuneInString(f.Text)
-			view.Initial = string(first)
+			view.Initial = initial(f.Text)
 		case approvals.RoleCode:
 			view.Code = f.Text
 		case approvals.RolePart:
@@ -163,6 +190,12 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 		}
 	}
 	view.close(at)
+}
+
+// initial is the first character of a name.
+func initial(name string) string {
+	first, _ := utf8.DecodeRuneInString(name)
+	return string(first)
 }
 
 func (view *requestView) close(s section) {
