@@ -263,6 +263,9 @@ func (r *Request) Choice() Choice {
 	return Choice{}
 }
 
+// Narrowed reports whether less was approved than was asked.
+func (r *Request) Narrowed() bool { return !r.Choice().Empty() }
+
 // DiscloseNarrowed renders what is left of r after a choice, beside what was asked: both the person and the evidence see the
 // difference.
 func (p Renderer) DiscloseNarrowed(r *Request, c Choice, locale string) (Disclosure, error) {

@@ -127,6 +127,7 @@ type tokenResponse struct {
 	IDToken     string  `json:"id_token,omitempty"`
 	Refresh     string  `json:"refresh_token,omitempty"`
 	Details     details `json:"authorization_details,omitempty"`
+	Decision    string  `json:"decision,omitempty"` // ours: narrowed, when less was approved than was asked
 }
 
 // respond signs the tokens of an approved request and writes the token response.
@@ -143,7 +144,7 @@ func (i *issuer) respond(r *approvals.Request, g grant, at time.Time) ([]byte, e
 	}
 	out := tokenResponse{AccessToken: access, TokenType: g.cnf.tokenType(),
 		ExpiresIn: int(common.Expires - common.Issued), Scope: strings.Join(g.scope, " "),
-		Refresh: g.refresh, Details: rawDetails(g.details)}
+		Refresh: g.refresh, Details: rawDetails(g.details), Decision: decisionOf(r)}
 	if slices.Contains(g.scope, "openid") {
 		claims := idClaims{about: common, Audience: string(r.Agent), AtHash: atHash(access)}
 		if out.IDToken, err = sign(key.idToken, claims); err != nil {
@@ -197,10 +198,21 @@ func subjectDecision(r *approvals.Request) (*approvals.Decision, error) {
 	return nil, errors.New("approved without the subject's decision")
 }
 
-// shownTo says what was on the screen when the person decided.
+// decisionNarrowed is the decision of a person who has approved less than was asked (AO-106, 320).
+const decisionNarrowed = "narrowed"
+
+// decisionOf is empty for an approval of all that was asked, about which there is nothing to add.
+func decisionOf(r *approvals.Request) string {
+	if r.Narrowed() {
+		return decisionNarrowed
+	}
+	return ""
+}
+
+// shownTo says what was on the screen when the person decided. What was asked was not, if less was approved.
 func shownTo(r *approvals.Request, d *approvals.Decision) (shownDisclosure, error) {
 	for _, s := range r.Disclosures {
-		if s.Locale == d.Locale {
+		if s.Locale == d.Locale && d.Choice == "" {
 			return shownDisclosure{d.Digest, s.Template, s.Version, s.Locale}, nil
 		}
 	}

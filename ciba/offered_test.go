@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -152,43 +151,6 @@ func TestNotOffered(t *testing.T) {
 	attested := []string{"OAuth-Client-Attestation", "e30.e30.AA", "OAuth-Client-Attestation-PoP", "e30.e30.AA"}
 	if a := s.post("/bc-authorize", bc("client_secret", ""), attested...); a.status != 401 {
 		t.Errorf("attestation: %d %s", a.status, a.raw)
-	}
-}
-
-// TestNobodyNarrows is REQ-102: no type lets people grant less than was asked. They approve all that they were shown, and
-// the token carries all of it in the agent's own bytes, or they approve nothing.
-func TestNobodyNarrows(t *testing.T) {
-	row(t, "REQ-102")
-	s := newService(t)
-	const two = "[" + docRead + "," + docNote + "]"
-	handle := s.ask(t, "authorization_details", two)
-	r, err := s.Desk.Request(t.Context(), idOf(handle))
-	must(t, err)
-	less := s.answer(r)
-	part, err := s.Desk.Renderer.Types.Parse([]byte("["+docRead+"]"), func(string) bool { return true })
-	must(t, err)
-	narrowed := *r
-	narrowed.Requested = part
-	other, err := s.Desk.Renderer.Disclose(&narrowed, r.Locale)
-	must(t, err)
-	less.Digest = other.Digest()
-	if _, err := s.Desk.Approve(t.Context(), r.ID, less); err == nil {
-		t.Error("a page with one of the two objects was approved")
-	}
-	s.approve(t, handle)
-	a := s.post("/token", tk(handle))
-	_, claims := s.verify(t, a.text("access_token"))
-	for from, got := range map[string]any{"token response": a.json["authorization_details"], "token": claims["authorization_details"]} {
-		var want any
-		must(t, json.Unmarshal([]byte(two), &want))
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %v, want %v", from, got, want)
-		}
-	}
-	r, err = s.Desk.Request(t.Context(), r.ID)
-	must(t, err)
-	if !reflect.DeepEqual(r.Granted, r.Requested) {
-		t.Errorf("granted %v of %v", r.Granted, r.Requested)
 	}
 }
 

@@ -21,6 +21,11 @@ type statusAnswer struct {
 	Note      string           `json:"note,omitempty"`
 	Granted   details          `json:"authorization_details,omitempty"`
 	Progress  []progress       `json:"progress"`
+
+	Decision       string  `json:"decision,omitempty"` // narrowed: less was approved than was asked, and these say what that was
+	Requested      details `json:"requested_authorization_details,omitempty"`
+	Until          string  `json:"approved_until,omitempty"` // until when the agent may come back
+	RequestedUntil string  `json:"requested_until,omitempty"`
 }
 
 // progress is one line of a request's timeline as its agent may see it: that a stage was reached, and when first. Who
@@ -89,8 +94,18 @@ func (h *Handler) statusOf(c *Client, r *approvals.Request) statusAnswer {
 	}
 	if s.State == approvals.Approved || s.State == approvals.Redeemed {
 		s.Granted = rawDetails(r.Granted)
+		s.tellDifference(r)
 	}
 	return s
+}
+
+// tellDifference says what was asked beside what was approved, where that is less.
+func (s *statusAnswer) tellDifference(r *approvals.Request) {
+	if s.Decision = decisionOf(r); s.Decision == "" {
+		return
+	}
+	s.Requested = rawDetails(r.Requested)
+	s.Until, s.RequestedUntil = stamp(r.Until), stamp(r.AskedUntil())
 }
 
 func stamp(t time.Time) string {

@@ -19,6 +19,16 @@ type Status struct {
 	Note      string          `json:"note,omitempty"`   // what the person wrote with a no
 	Details   json.RawMessage `json:"authorization_details,omitempty"`
 	Progress  []Progress      `json:"progress,omitempty"`
+
+	Difference
+}
+
+// Difference is set when the person has approved less than was asked.
+type Difference struct {
+	Decision       string          `json:"decision,omitempty"`                        // narrowed, or empty
+	Requested      json.RawMessage `json:"requested_authorization_details,omitempty"` // what was asked
+	Until          time.Time       `json:"approved_until,omitzero"`                   // until when the agent may come back; zero: not at all
+	RequestedUntil time.Time       `json:"requested_until,omitzero"`                  // zero: it was not asked
 }
 
 // Progress is one stage that a request has reached, and when first.

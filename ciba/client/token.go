@@ -28,6 +28,9 @@ type Token struct {
 
 	Claims     *Claims     `json:"claims,omitempty"`     // nil without an ID token
 	Disclosure *Disclosure `json:"disclosure,omitempty"` // nil if the server does not say
+
+	// Difference is what the server says beside a token for less than was asked. Details is what counts.
+	Difference
 }
 
 // Claims are what the ID token says about the person (OpenID Connect Core section 2).
@@ -61,6 +64,7 @@ type tokenAnswer struct {
 	IDToken      string          `json:"id_token"`
 	RefreshToken string          `json:"refresh_token"`
 	Details      json.RawMessage `json:"authorization_details"`
+	Decision     string          `json:"decision"`
 }
 
 // Clocks may differ by this much.
@@ -71,7 +75,8 @@ func bad(rule string) error { return fmt.Errorf("%w: %s", ErrBadToken, rule) }
 // accept checks a token response before anybody uses it.
 func (c *Client) accept(ctx context.Context, w *Waiting, a tokenAnswer) (*Token, error) {
 	t := &Token{AccessToken: a.AccessToken, TokenType: a.TokenType, ExpiresIn: int(a.ExpiresIn.duration() / time.Second),
-		Scope: a.Scope, IDToken: a.IDToken, RefreshToken: a.RefreshToken, Details: a.Details}
+		Scope: a.Scope, IDToken: a.IDToken, RefreshToken: a.RefreshToken, Details: a.Details,
+		Difference: Difference{Decision: a.Decision}}
 	kind := "Bearer"
 	if c.dpop != nil {
 		kind = "DPoP"

@@ -42,7 +42,18 @@ func (c *Client) Wait(ctx context.Context, w *Waiting) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wait: %w", err)
 	}
+	c.compare(ctx, w, token)
 	return token, nil
+}
+
+// compare asks what was asked, for a token of less. The token is good without that, so a lost answer changes nothing.
+func (c *Client) compare(ctx context.Context, w *Waiting, t *Token) {
+	if t.Decision == "" || c.server.Status == "" {
+		return
+	}
+	if s, err := c.Status(ctx, w); err == nil && s.Decision == t.Decision {
+		t.Difference = s.Difference
+	}
 }
 
 // waiter is one Wait.

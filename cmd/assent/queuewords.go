@@ -229,6 +229,8 @@ func evidence(e approvals.Entry) string {
 		return ""
 	case e.Facts["simulated"] != "":
 		return " (" + e.Facts["acr"] + ", simulated)"
+	case e.Facts["narrowed"] != "":
+		return " less than was asked (" + e.Facts["acr"] + ")"
 	}
 	return " (" + e.Facts["acr"] + ")"
 }
