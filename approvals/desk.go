@@ -358,8 +358,12 @@ func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
 	return d.Renderer.Disclose(r, locale)
 }
 
-// Approve decides yes. What was on the screen must be what the request says now, or it is [ErrChanged].
+// Approve decides yes. What was on the screen must be what the request says now, or it is [ErrChanged]. A request whose
+// agent the person has blocked meanwhile is withdrawn: [ErrDecided].
 func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
+	if err := d.unblocked(ctx, id); err != nil {
+		return nil, fmt.Errorf("approve %s: %w", id, err)
+	}
 	at := d.now()
 	return d.update(ctx, "approve", id, func(r *Request) error {
 		if err := r.decidable(a.By, at); err != nil { // before the digest: what is shown of an approval may be less

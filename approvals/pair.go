@@ -220,6 +220,21 @@ func (d *Desk) shutOut(ctx context.Context, p Pair) error {
 	return err
 }
 
+// unblocked returns [ErrDecided] for a request whose agent the person has blocked, and withdraws it: the block was there
+// first, and what it brings may not have come by yet.
+func (d *Desk) unblocked(ctx context.Context, id ID) error {
+	r, err := d.Request(ctx, id)
+	if err != nil {
+		return err
+	}
+	p, err := d.Pair(ctx, r.Subject, r.Agent)
+	if err != nil || !p.Blocked() || r.State != Pending {
+		return err
+	}
+	_, err = d.Cancel(ctx, id, Actor{Kind: "person", ID: string(p.Person)}, ShutOut)
+	return errors.Join(ErrDecided, err)
+}
+
 // sweepPairs brings to its end what a crash has interrupted.
 func (d *Desk) sweepPairs(ctx context.Context) (done int, err error) {
 	steps, err := Due(ctx, d.records, StepPair, d.now(), sweepBatch)

@@ -232,6 +232,25 @@ func TestDisconnectCrash(t *testing.T) {
 	}
 }
 
+// TestBlockedAtTheClick: a yes that comes after the block is none, wherever the work that the block brings has got to.
+func TestBlockedAtTheClick(t *testing.T) {
+	o := newOffice(t)
+	h := o.have()
+	b := o.beside(brittle{writes: 1})
+	if err := b.Disconnect(t.Context(), "ann", "bot"); !errors.Is(err, approvals.ErrUnavailable) {
+		t.Fatalf("the store did not fail: %v", err)
+	}
+	o.Desk = o.beside(brittle{writes: 1000})
+	r, err := o.Request(t.Context(), h.pending)
+	must(t, err)
+	if _, err := o.Approve(t.Context(), h.pending, o.answer(r)); !errors.Is(err, approvals.ErrDecided) {
+		t.Errorf("Approve: %v", err)
+	}
+	if r, err = o.store.Request(t.Context(), h.pending); err != nil || r.State != approvals.Cancelled || r.Reason != approvals.ShutOut {
+		t.Errorf("%s (%s), %v", r.State, r.Reason, err)
+	}
+}
+
 // brittle is how many writes a store makes before it fails; reads do not count.
 type brittle struct{ writes int64 }
 

@@ -9,6 +9,7 @@
 //	GET       /, /inbox                       what waits, what ended                   inbox.go
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go
 //	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
+//	POST      /requests/{id}/report           deny, and shut the agent out              report.go
 //	POST      /requests/{id}/confirm          challenge of one approval                confirm.go
 //	GET, POST /devices, POST /devices/{id}/remove  where a person is told               enrol.go, qr.go
 //	GET, POST /me/devices, DELETE /me/devices/{id}, POST /me/devices/{id}/confirm  JSON for apps  devices.go, api.go

@@ -135,6 +135,7 @@ func (h *Handler) routes() http.Handler {
 	post(idPath+"/narrow", h.narrowed)
 	post(idPath+"/approve", h.approve)
 	post(idPath+"/deny", h.deny)
+	post(idPath+"/report", h.report)
 	post(idPath+"/withdraw", h.withdraw)
 	post(idPath+"/opened", h.opened)
 	if h.Devices != nil {

@@ -237,6 +237,9 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		view.standing(v, r, at, now)
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
+		if last.Reported {
+			view.Text = "result.reported"
+		}
 	case approvals.Expired:
 		view.Text = "result.expired"
 		if last.Approve {
@@ -246,8 +249,11 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		view.Text = "result.failed"
 	default:
 		view.Text = "result.cancelled"
-		if r.Reason == approvals.WithdrawnByPerson {
+		switch r.Reason {
+		case approvals.WithdrawnByPerson:
 			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
+		case approvals.ShutOut:
+			view.Text, view.Args = "result.shutOut", []any{view.Agent}
 		}
 	}
 	confirmed := !v.who.Confirmed.IsZero() && last.AuthTime.Equal(v.who.Confirmed)
@@ -280,6 +286,9 @@ func (view *requestView) elsewhere(v *visit, d approvals.Decision, at string) {
 	view.Text = "result.alreadyDenied"
 	if d.Approve {
 		view.Text = "result.alreadyApproved"
+	}
+	if d.Reported {
+		view.Next = "next.reported"
 	}
 	where := d.Device
 	if where == "" {
