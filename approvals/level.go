@@ -11,7 +11,7 @@ type Level int
 // The levels and what they take.
 const (
 	LevelNone    Level = iota
-	LevelLink          // whoever holds the link; dev mode only
+	LevelLink          // whoever holds the link or the phone; dev mode, and where an operator has lowered a type
 	LevelSession       // a one-time code, on a browser that an invitation bound
 	LevelPasskey       // phishing-resistant: a passkey with user verification
 )

@@ -120,7 +120,7 @@ type Decision struct {
 	Level      Level     `json:"level"`
 	AMR        []string  `json:"amr,omitempty"` // RFC 8176
 	AuthTime   time.Time `json:"auth_time"`     // when the person signed in on the deciding device
-	Via        string    `json:"via"`           // "page", or "dev" for the decisions of dev mode
+	Via        string    `json:"via"`           // "page", the channel of a reply such as "sms", or "dev" for the decisions of dev mode
 	Device     string    `json:"device,omitempty"`
 	Locale     string    `json:"locale"`           // language of the disclosure
 	Digest     string    `json:"digest"`           // of the disclosure that was on the screen

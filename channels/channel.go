@@ -66,6 +66,12 @@ type Retracter interface {
 	Retract(ctx context.Context, to approvals.Address, m Message) error
 }
 
+// Answerable is a channel by which people can answer what it brings.
+type Answerable interface {
+	// Answers reports whether answers count. Messages then say what may be answered: see [Message.Answer].
+	Answers() bool
+}
+
 // Reporter is a channel whose provider reports later what became of a message. Whoever takes such a callback hands it to
 // [Dispatcher.Receipt].
 type Reporter interface {

@@ -120,7 +120,16 @@ func (e *request) joined(ctx context.Context, now time.Time) (bool, error) {
 }
 
 func (e *request) message(n Next, now time.Time) Message {
-	return requestMessage(e.d.Root, e.d.PagesURL, e.r, n, now)
+	m := requestMessage(e.d.Root, e.d.PagesURL, e.r, n, now)
+	channel, able := e.d.Channels[n.Channel].(Answerable)
+	if !able || !channel.Answers() || n.Kind == KindClosed {
+		return m
+	}
+	m.Answer = true
+	if e.r.Level == approvals.LevelLink && len(e.r.Disclosures) > 0 {
+		m.Shown = &e.r.Disclosures[0]
+	}
+	return m
 }
 
 // link dies with the request.

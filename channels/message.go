@@ -39,6 +39,12 @@ type Message struct {
 	Code    string    // of a code: the six digits, which Text also says
 	Closes  []string  // of a retraction: how the provider names the messages that it closes, as far as that is known
 	Expires time.Time // worthless from here on
+
+	// Answer says that the person may deny by answering, and Shown what approving means: an answer may approve if all of it
+	// stands in the message. Only channels that are [Answerable] get them, and Shown only if the request takes no sign-in.
+	Answer bool
+	Shown  *approvals.Disclosure
+
 	Counted time.Time // when its claim has counted it, see [Counter]; zero: Send counts it
 }
 

@@ -57,3 +57,10 @@ func (r *Root) Code(parts ...string) string {
 	n := binary.BigEndian.Uint64(r.MAC(LabelCode, parts...)[4:]) // modulo bias: 2^64 / 10^6, nothing
 	return fmt.Sprintf("%06d", n%1_000_000)
 }
+
+// Reply derives the code of a message that a person may answer: four decimal digits. The same parts always give the same
+// code, so it need not be stored to be compared.
+func (r *Root) Reply(parts ...string) string {
+	n := binary.BigEndian.Uint64(r.MAC(LabelReply, parts...)[4:])
+	return fmt.Sprintf("%04d", n%10_000)
+}

@@ -30,6 +30,7 @@ const (
 	LabelLookup  = "lookup"  // short links, idempotency keys: finding them
 	LabelPush    = "push"    // subscriptions of browsers: finding them, and proofs that a test came back
 	LabelPasskey = "passkey" // challenges and names of passkeys
+	LabelReply   = "reply"   // codes by which people decide with a text message
 )
 
 // Root is the key from which everything else is derived. It is safe for concurrent use.

@@ -2,6 +2,7 @@ package sms
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -40,11 +41,12 @@ func (c *Channel) statusURL(m channels.Message) string {
 //
 // A report is answered with 204 once it is durable or known to be of no use, and with 503 if it could not be kept: then
 // the provider calls again. What follows from it happens after the answer.
-func (c *Channel) Status() http.Handler { return c.serve(c.cfg.CallbackURL, c.status, "") }
+func (c *Channel) Status() http.Handler { return c.serve(c.cfg.CallbackURL, c.status) }
 
 // Inbound serves messages from people, at the path of [Config.InboundURL]. Words of the STOP and START families switch a
-// number off and on; everything else is left alone, HELP included, which the provider answers. Nothing decides by reply.
-func (c *Channel) Inbound() http.Handler { return c.serve(c.cfg.InboundURL, c.inbound, nothing) }
+// number off and on. Where replies count (reply.go) they decide; everything else is left alone, HELP included, which the
+// provider answers.
+func (c *Channel) Inbound() http.Handler { return c.serve(c.cfg.InboundURL, c.inbound) }
 
 // What a call from outside is refused with.
 var (
@@ -52,19 +54,27 @@ var (
 	errSignature = errors.New("signature does not match")
 )
 
-// nothing is the answer to a message from a person: the provider shall say nothing in our name (TwiML).
-const nothing = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
+// say is the answer to a message from a person, in the provider's form (TwiML); "" says nothing.
+func say(text string) string {
+	if text == "" {
+		return xml.Header + "<Response/>"
+	}
+	var escaped strings.Builder
+	_ = xml.EscapeText(&escaped, []byte(text)) // a Builder takes everything
+	return xml.Header + "<Response><Message>" + escaped.String() + "</Message></Response>"
+}
 
-// handler does what a call is about.
-type handler func(ctx context.Context, query url.Values, form map[string]string) error
+// handler does what a call is about and returns what to answer, if there is anything.
+type handler func(ctx context.Context, query url.Values, form map[string]string) (answer string, err error)
 
 // serve reads and checks a call, and answers it.
-func (c *Channel) serve(public string, handle handler, answer string) http.Handler {
+func (c *Channel) serve(public string, handle handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		query, form, err := c.verify(w, r, public)
+		answer := ""
 		if err == nil {
-			err = handle(r.Context(), query, form)
+			answer, err = handle(r.Context(), query, form)
 		}
 		switch {
 		case err == nil && answer != "":
@@ -158,27 +168,27 @@ var statuses = map[string]approvals.Status{
 	"read":        approvals.StatusOpened, // RCS
 }
 
-func (c *Channel) status(ctx context.Context, query url.Values, form map[string]string) error {
+func (c *Channel) status(ctx context.Context, query url.Values, form map[string]string) (string, error) {
 	of, sid := query["message"], form["MessageSid"]
 	if len(of) != 1 || !isSID(sid) {
-		return fmt.Errorf("message or MessageSid: %w", errForm)
+		return "", fmt.Errorf("message or MessageSid: %w", errForm)
 	}
 	status, known := statuses[form["MessageStatus"]]
 	if !known { // a new word of the provider's
-		return nil
+		return "", nil
 	}
 	r := channels.Receipt{Message: of[0], Provider: sid, Status: status}
 	if status == approvals.StatusFailed {
 		r.Code = errorCode(form["ErrorCode"])
 		if err := c.learn(ctx, number164(form["To"]), r.Code); err != nil {
-			return err
+			return "", err
 		}
 	}
 	err := c.cfg.Receipt(ctx, r)
 	if errors.Is(err, approvals.ErrNotFound) || errors.Is(err, approvals.ErrInvalid) { // no use in calling again
-		return nil
+		return "", nil
 	}
-	return err
+	return "", err
 }
 
 // errorCode is the code of a failure, which is a number; "failed" if the provider gives none.
@@ -219,19 +229,28 @@ func (c *Channel) learn(ctx context.Context, number, code string) error {
 var switches = map[string]bool{"STOP": true, "STOPALL": true, "UNSUBSCRIBE": true, "CANCEL": true, "END": true,
 	"QUIT": true, "OPTOUT": true, "REVOKE": true, "START": false, "YES": false, "UNSTOP": false}
 
-func (c *Channel) inbound(ctx context.Context, _ url.Values, form map[string]string) error {
+func (c *Channel) inbound(ctx context.Context, _ url.Values, form map[string]string) (string, error) {
 	from, sid := number164(form["From"]), form["MessageSid"]
 	if !isSID(sid) {
-		return fmt.Errorf("MessageSid: %w", errForm)
+		return "", fmt.Errorf("MessageSid: %w", errForm)
+	}
+	if from == "" {
+		return say(""), nil
 	}
 	word := form["OptOutType"] // set by services that have words of their own
 	if word == "" {
 		word = strings.ToUpper(strings.TrimSpace(form["Body"]))
 	}
-	off, known := switches[word]
-	if from == "" || !known {
-		return nil
+	if off, known := switches[word]; known {
+		c.cfg.Log.InfoContext(ctx, "a person has switched text messages", "off", off)
+		return say(""), c.numbers.stop(ctx, from, off, sid, c.cfg.Now())
 	}
-	c.cfg.Log.InfoContext(ctx, "a person has switched text messages", "off", off)
-	return c.numbers.stop(ctx, from, off, sid, c.cfg.Now())
+	if !c.Answers() || form["OptOutType"] != "" || helps[word] {
+		return say(""), nil
+	}
+	answer, err := c.reply(ctx, from, sid, form["Body"])
+	return say(answer), err
 }
+
+// helps are the words that the provider answers by itself.
+var helps = map[string]bool{"HELP": true, "INFO": true}

@@ -10,19 +10,23 @@ import (
 	"assent/channels"
 )
 
-// Count implements [channels.Counter]: the number's caps commit with the claim. Parts are taken out of the day by the
+// Count implements [channels.Counter]: the number's caps, and what a reply would mean, commit with the claim. Parts are taken out of the day by the
 // handful beforehand, and put back if the claim is not made.
 func (c *Channel) Count(ctx context.Context, to approvals.Address, m channels.Message) channels.Count {
-	_, parts, no := c.allow(to.Value, m)
+	draft, no := c.allow(to.Value, m)
 	if no != nil {
 		return channels.Count{Refused: no, Code: no.code}
 	}
-	at := c.cfg.Now()
+	at, parts := c.cfg.Now(), draft.parts
 	taken, no := c.count(ctx, to.Value, m, parts, at)
 	if no != nil {
 		return channels.Count{Refused: no, Code: no.code}
 	}
-	return channels.Count{Writes: []approvals.Write{taken.write}, At: at,
+	writes := []approvals.Write{taken.write}
+	if draft.offers {
+		writes = append(writes, c.offerOf(to.Value, m, draft, at).put(m.Expires))
+	}
+	return channels.Count{Writes: writes, At: at,
 		Done: func(committed bool) {
 			taken.done()
 			if !committed {

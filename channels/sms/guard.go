@@ -42,6 +42,8 @@ type known struct {
 	Sent    []time.Time `json:"sent,omitempty"`    // messages of the last day, oldest first
 	Codes   []time.Time `json:"codes,omitempty"`   // codes of the last day, likewise
 	Heard   []string    `json:"heard,omitempty"`   // the last inbound messages, so that none counts twice
+	Guesses []time.Time `json:"guesses,omitempty"` // replies of the last hour whose code was wrong, or is being looked at
+	Answers []time.Time `json:"answers,omitempty"` // what we have answered within the last day
 	At      time.Time   `json:"at"`                // of the last change
 }
 
@@ -61,6 +63,15 @@ func (k known) expires() time.Time {
 		return k.At.Add(keepHeard)
 	}
 	return k.At.Add(dayTime)
+}
+
+// tidy forgets what counts no more.
+func (k *known) tidy(at time.Time) {
+	before := func(limit time.Duration) func(time.Time) bool {
+		return func(sent time.Time) bool { return !sent.After(at.Add(-limit)) }
+	}
+	k.Sent, k.Codes = slices.DeleteFunc(k.Sent, before(dayTime)), slices.DeleteFunc(k.Codes, before(dayTime))
+	k.Guesses, k.Answers = slices.DeleteFunc(k.Guesses, before(guessTime)), slices.DeleteFunc(k.Answers, before(dayTime))
 }
 
 // counted is when the messages or the codes of the last day were sent.
@@ -168,11 +179,14 @@ func (n *numbers) stop(ctx context.Context, number string, stopped bool, sid str
 		k.Stopped, k.At = stopped, at
 		if sid != "" {
 			k.Dead = false
-			k.Heard = append(k.Heard[max(len(k.Heard)-maxHeard+1, 0):], sid)
+			k.hear(sid)
 		}
 		return nil
 	})
 }
+
+// hear keeps the id of an inbound message, so that a repeat counts for nothing.
+func (k *known) hear(sid string) { k.Heard = append(k.Heard[max(len(k.Heard)-maxHeard+1, 0):], sid) }
 
 // bury keeps that a number takes no messages.
 func (n *numbers) bury(ctx context.Context, number string, at time.Time) error {
@@ -209,8 +223,7 @@ func (n *numbers) plan(ctx context.Context, key string, at time.Time, change fun
 	if err != nil {
 		return w, false, err
 	}
-	old := func(sent time.Time) bool { return !sent.After(at.Add(-dayTime)) }
-	k.Sent, k.Codes = slices.DeleteFunc(k.Sent, old), slices.DeleteFunc(k.Codes, old)
+	k.tidy(at)
 	if err := change(&k); err != nil {
 		return w, false, err
 	}

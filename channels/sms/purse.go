@@ -23,15 +23,31 @@ const codeShare = 10
 
 // purse is the parts that may still be sent today, in two pots: one for messages, and a smaller one for one-time codes, which
 // take from that of the messages once their own is empty.
+//
+// Where replies count there is a third pot for what we answer: anybody can send us messages, and must not use up the day.
 type purse struct {
-	mu              sync.Mutex
-	messages, codes pot
+	mu                       sync.Mutex
+	messages, codes, answers pot
 }
 
-func newPurse(records approvals.Records, caps Caps) *purse {
-	kept := caps.DayParts / codeShare
-	return &purse{messages: pot{records: records, limit: caps.DayParts - kept},
-		codes: pot{records: records, limit: kept, name: "/codes"}}
+// answerShare is which part of a day's parts may go into answers to what people send.
+const answerShare = 20
+
+func newPurse(records approvals.Records, caps Caps, answers bool) *purse {
+	kept, free := caps.DayParts/codeShare, 0
+	if answers {
+		free = caps.DayParts / answerShare
+	}
+	return &purse{messages: pot{records: records, limit: caps.DayParts - kept - free},
+		codes:   pot{records: records, limit: kept, name: "/codes"},
+		answers: pot{records: records, limit: free, name: "/answers"}}
+}
+
+// answer takes out the parts of an answer.
+func (p *purse) answer(ctx context.Context, parts int, at time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answers.spend(ctx, parts, at)
 }
 
 // spend takes parts out; a [fullError] when the day's limit is reached.

@@ -41,9 +41,11 @@ type Config struct {
 	Records     approvals.Records
 	Root        *keys.Root
 	Receipt     func(context.Context, channels.Receipt) error // as [channels.Dispatcher.Receipt]
-	HTTP        *http.Client                                  // its transport is what counts
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Decide is as [channels.Dispatcher.Decide]; nil: nobody decides by reply.
+	Decide func(context.Context, channels.Reply) (approvals.State, error)
+	HTTP   *http.Client // its transport is what counts
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Channel sends text messages. It is safe for concurrent use.
@@ -82,7 +84,7 @@ func New(cfg Config) (*Channel, error) {
 	c := &Channel{cfg: cfg, account: account{cfg.Account, cfg.Token, base, next},
 		writer:  writer{names: cfg.Names, host: codeHost(pages), most: cfg.MostParts},
 		numbers: newNumbers(cfg.Records, cfg.Root),
-		purse:   newPurse(cfg.Records, cfg.Caps)}
+		purse:   newPurse(cfg.Records, cfg.Caps, cfg.Decide != nil)}
 	return c, c.checkWords()
 }
 
@@ -166,20 +168,23 @@ func (c *Channel) Send(ctx context.Context, to approvals.Address, m channels.Mes
 }
 
 func (c *Channel) send(ctx context.Context, to string, m channels.Message) (sid string, no *refusal) {
-	text, parts, no := c.allow(to, m)
+	at := m.Counted
+	if at.IsZero() {
+		m.Answer, m.Shown = false, nil // what a reply means is kept with the count
+	}
+	draft, no := c.allow(to, m)
 	if no != nil {
 		return "", no
 	}
-	at := m.Counted
 	if at.IsZero() {
 		at = c.cfg.Now()
-		if no := c.countNow(ctx, to, m, parts, at); no != nil {
+		if no := c.countNow(ctx, to, m, draft.parts, at); no != nil {
 			return "", no
 		}
 	}
-	sid, no = c.call(ctx, to, text, m)
+	sid, no = c.call(ctx, to, draft.text, m)
 	if no != nil && !errors.Is(no, errUnsure) {
-		c.uncount(ctx, to, m, parts, at)
+		c.uncount(ctx, to, m, draft.parts, at)
 	}
 	c.learnFrom(ctx, to, no)
 	return sid, no
@@ -202,20 +207,25 @@ func (c *Channel) learnFrom(ctx context.Context, to string, no *refusal) {
 }
 
 // allow finds the words, if the message may be sent at all.
-func (c *Channel) allow(to string, m channels.Message) (text string, parts int, no *refusal) {
+func (c *Channel) allow(to string, m channels.Message) (draft, *refusal) {
 	switch {
 	case !e164.MatchString(to):
-		return "", 0, atHome(codeNumber, channels.ErrRejected)
+		return draft{}, atHome(codeNumber, channels.ErrRejected)
 	case !c.cfg.Countries.Allows(to):
-		return "", 0, atHome(codeCountry, channels.ErrRejected)
+		return draft{}, atHome(codeCountry, channels.ErrRejected)
 	case !c.cfg.Now().Before(m.Expires):
-		return "", 0, atHome(codeLate, channels.ErrRejected)
+		return draft{}, atHome(codeLate, channels.ErrRejected)
+	}
+	if c.Answers() && m.Answer {
+		if d, fits := c.writer.offer(m, CountryOf(to), c.cfg.Root.Reply(m.ID)); fits {
+			return d, nil
+		}
 	}
 	text, parts, err := c.writer.write(m, CountryOf(to))
 	if err != nil {
-		return "", 0, atHome(codeText, channels.ErrRejected)
+		return draft{}, atHome(codeText, channels.ErrRejected)
 	}
-	return text, parts, nil
+	return draft{text: text, parts: parts}, nil
 }
 
 // Bounds of ValidityPeriod, in seconds (Messages resource).

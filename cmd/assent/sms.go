@@ -33,6 +33,7 @@ type smsConfig struct {
 	SMSDaily     int    `name:"sms-daily" default:"10" env:"ASSENT_SMS_DAILY" toml:"sms-daily" placeholder:"MESSAGES" help:"Most messages to one number in a day."`
 	SMSDayParts  int    `name:"sms-day-parts" default:"2000" env:"ASSENT_SMS_DAY_PARTS" toml:"sms-day-parts" placeholder:"PARTS" help:"Most parts to all numbers in one day (UTC); then nothing leaves until the next."`
 
+	SMSReplies   bool `name:"sms-replies" env:"ASSENT_SMS_REPLIES" toml:"sms-replies" help:"Let people decide by replying to a text message. They can always deny so; approve only what a [[level]] lowers to urn:assent:acr:link and what the message says in full, in up to 3 parts. Needs the inbound webhook."`
 	SMSSimulator bool `name:"sms-simulator" env:"ASSENT_SMS_SIMULATOR" toml:"sms-simulator" help:"Send text messages to a simulated Twilio in this process, with its outbox at /dev/sms. Dev mode only."`
 }
 
@@ -55,6 +56,10 @@ func (c *Config) checkSMS() error {
 		return errors.New("--sms-simulator needs --dev")
 	case c.SMSSimulator && c.TwilioAccount != "":
 		return errors.New("--sms-simulator has an account of its own: leave --twilio-account out")
+	case c.SMSReplies && !c.texts():
+		return errors.New("--sms-replies needs text messages: --twilio-account is missing")
+	case c.SMSReplies && c.TwilioService == "" && !c.SMSSimulator && !strings.HasPrefix(c.TwilioSender, "+"):
+		return errors.New("--sms-replies needs a sender that can be replied to: a number or a Messaging Service")
 	case !c.texts() && (c.TwilioService != "" || c.TwilioSender != "" || c.TwilioTokenFile != ""):
 		return errors.New("--twilio-account is missing")
 	case c.TwilioURL != "" && (err != nil || api.Host == "" || api.Scheme != "https" && !c.Dev):
@@ -106,6 +111,11 @@ func (s *service) smsConfig() (cfg sms.Config, err error) {
 		Caps:    sms.Caps{Burst: s.cfg.SMSBurst, Day: s.cfg.SMSDaily, DayParts: s.cfg.SMSDayParts},
 		Records: s.store, Root: s.root, HTTP: providerClient(), Now: s.clock.Now, Log: s.log,
 		Receipt: func(ctx context.Context, r channels.Receipt) error { return s.dispatcher.Receipt(ctx, r) }}
+	if s.cfg.SMSReplies {
+		cfg.Decide = func(ctx context.Context, r channels.Reply) (approvals.State, error) {
+			return s.dispatcher.Decide(ctx, r)
+		}
+	}
 	if s.cfg.SMSSimulator {
 		err = s.simulateTwilio(&cfg)
 	} else {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -114,6 +115,65 @@ func TestTextMessages(t *testing.T) {
 	}
 }
 
+// TestReplyByText: a person approves by replying to a text message that says everything; the token says how weak that is,
+// and the code stands nowhere in the log.
+func TestReplyByText(t *testing.T) {
+	data := newData(t)
+	p := restartDev(t, data, "--sms-simulator", "--sms-replies", "--log-level", "debug")
+	agent := bot(p.issuer)
+	form := url.Values{"authorization_details": {`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR",
+		"amount":"480.00"},"creditorName":"Example Travel"}]`}}
+	id := must(t, 200)(agent.ask(t.Context(), form, nil)).member("auth_req_id")
+	got := p.texts(t, 1)
+	if len(got) != 1 || !strings.Contains(got[0].Body, "Pay 480.00 EUR to Example Travel") {
+		t.Fatalf("provider has %+v", got)
+	}
+	_, rest, _ := strings.Cut(got[0].Body, "Reply A ")
+	code := rest[:min(len(rest), 4)]
+	for _, wrong := range []string{"YES", "A 0000 D 0000", "hello"} {
+		p.order(t, "inbound", map[string]string{"from": annPhone, "body": wrong})
+	}
+	if a := must(t, 400)(agent.poll(t.Context(), id, nil)); a.member("error") != "authorization_pending" {
+		t.Fatalf("words decided: %s", a.body)
+	}
+	if answer := p.order(t, "inbound", map[string]string{"from": annPhone, "body": "A " + code}); answer != 200 {
+		t.Errorf("reply answered %d", answer)
+	}
+	token := must(t, 200)(agent.poll(t.Context(), id, http.Header{"Prefer": {"wait=5"}})).member("access_token")
+	claims := claimsIn(t, token)
+	if claims["acr"] != "urn:assent:acr:link" || fmt.Sprint(claims["amr"]) != "[sms]" {
+		t.Errorf("token says acr %v, amr %v", claims["acr"], claims["amr"])
+	}
+	if all := p.texts(t, 2); !strings.Contains(all[len(all)-1].Body, "is approved.") {
+		t.Errorf("answered %q", all[len(all)-1].Body)
+	}
+	for _, secret := range []string{"A " + code, "A%20" + code, "A+" + code, annPhone, "Example Travel"} {
+		if strings.Contains(p.log(), secret) {
+			t.Errorf("the log tells %q", secret)
+		}
+	}
+	if !strings.Contains(p.log(), "reply to a text message") {
+		t.Error("the log does not say that there was a reply")
+	}
+}
+
+// claimsIn reads a token that others verify.
+func claimsIn(t *testing.T, token string) (claims map[string]any) {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("no JWT: %q", token)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
 func mustRequest(t *testing.T, method, at string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, at, nil)
@@ -218,6 +278,9 @@ func TestSMSConfigRefuses(t *testing.T) {
 			"--twilio-account", twilioSID, "--twilio-service", twilioMG}, "--sms-countries: is missing"},
 		{"no such country", map[string]string{"ASSENT_TWILIO_TOKEN": twilioToken}, []string{"--dev", "--listen", "127.0.0.1:0",
 			"--twilio-account", twilioSID, "--twilio-service", twilioMG, "--sms-countries", "XX"}, `country "XX"`},
+		{"replies without messages", nil, []string{"--dev", "--sms-replies"}, "--sms-replies needs text messages"},
+		{"replies to a name", map[string]string{"ASSENT_TWILIO_TOKEN": twilioToken}, []string{"--dev", "--twilio-account", twilioSID,
+			"--twilio-sender", "Acme", "--sms-countries", "DE", "--sms-replies"}, "a sender that can be replied to"},
 		{"two senders", map[string]string{"ASSENT_TWILIO_TOKEN": twilioToken}, []string{"--dev", "--listen", "127.0.0.1:0",
 			"--twilio-account", twilioSID, "--twilio-service", twilioMG, "--twilio-sender", "+15005550006"}, "not both"},
 	}

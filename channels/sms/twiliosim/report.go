@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -52,7 +53,8 @@ func (s *Server) Report(ctx context.Context, sid, status string) (int, error) {
 	if code != 0 {
 		form.Set("ErrorCode", codeText)
 	}
-	return s.call(ctx, kept.Callback, form)
+	answer, _, err := s.call(ctx, kept.Callback, form)
+	return answer, err
 }
 
 // Inbound is a person's message to us. STOP and START words work at the provider too: it takes nothing for a number that
@@ -74,12 +76,39 @@ func (s *Server) inboundAs(ctx context.Context, sid, from, body string) (int, er
 	if to == "" {
 		return 0, errors.New("nobody gets inbound messages")
 	}
-	return s.call(ctx, to, url.Values{"MessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {s.account}, "From": {from},
-		"To": {"+15005550006"}, "Body": {body}, "NumMedia": {"0"}, "NumSegments": {"1"}, "ApiVersion": {"2010-04-01"}})
+	status, said, err := s.call(ctx, to, url.Values{"MessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {s.account}, "From": {from},
+		"To": {ourNumber}, "Body": {body}, "NumMedia": {"0"}, "NumSegments": {"1"}, "ApiVersion": {"2010-04-01"}})
+	if err == nil && status == http.StatusOK {
+		err = s.answered(from, said)
+	}
+	return status, err
+}
+
+// ourNumber is whom people write to.
+const ourNumber = "+15005550006"
+
+// answered sends what an answer to an inbound message says (TwiML). A number that has said STOP gets nothing.
+func (s *Server) answered(to string, said []byte) error {
+	var answer struct {
+		XMLName  xml.Name `xml:"Response"`
+		Messages []string `xml:"Message"`
+	}
+	if err := xml.Unmarshal(said, &answer); err != nil {
+		return fmt.Errorf("answer is no TwiML: %w", err)
+	}
+	s.mu.Lock()
+	stopped := s.stopped[to]
+	s.mu.Unlock()
+	for _, text := range answer.Messages {
+		if !stopped {
+			s.keep(Message{SID: newSID(), To: to, From: ourNumber, Body: text, Status: "sent", At: s.now()})
+		}
+	}
+	return nil
 }
 
 // call posts a signed form, again as the overrides in the fragment say.
-func (s *Server) call(ctx context.Context, to string, form url.Values) (status int, err error) {
+func (s *Server) call(ctx context.Context, to string, form url.Values) (status int, answer []byte, err error) {
 	to, fragment, _ := strings.Cut(to, "#")
 	overrides, _ := url.ParseQuery(fragment)
 	again := 0
@@ -87,30 +116,30 @@ func (s *Server) call(ctx context.Context, to string, form url.Values) (status i
 		again, _ = strconv.Atoi(overrides.Get("rc"))
 	}
 	for try := 0; ; try++ {
-		status, err = s.post(ctx, to, form)
+		status, answer, err = s.post(ctx, to, form)
 		if err != nil || status < 500 || try >= again {
-			return status, err
+			return status, answer, err
 		}
 	}
 }
 
-func (s *Server) post(ctx context.Context, to string, form url.Values) (int, error) {
+func (s *Server) post(ctx context.Context, to string, form url.Values) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTime)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(form.Encode()))
 	if err != nil {
-		return 0, fmt.Errorf("callback: %w", err)
+		return 0, nil, fmt.Errorf("callback: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8")
 	r.Header.Set("X-Twilio-Signature", Sign(s.token, to, form))
 	r.Header.Set("User-Agent", "TwilioProxy/1.1")
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return 0, fmt.Errorf("callback: %w", err)
+		return 0, nil, fmt.Errorf("callback: %w", err)
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	return resp.StatusCode, err
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, answer, err
 }
 
 // report makes callbacks in order. One that nobody takes is lost, as at the provider.

@@ -1,0 +1,4 @@
+package sms
+
+// ParseReply is for the fuzz test.
+var ParseReply = parseReply
