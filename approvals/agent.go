@@ -15,7 +15,8 @@ type AgentID string
 type Agent struct {
 	V         int      `json:"v"`
 	ID        AgentID  `json:"client_id"`
-	Name      string   `json:"client_name"` // registered by an operator; what people read
+	Name      string   `json:"client_name"`        // registered by an operator; what people read
+	Operator  string   `json:"operator,omitempty"` // who runs it, likewise
 	Types     []string `json:"authorization_details_types,omitempty"`
 	Scopes    []string `json:"scopes,omitempty"`            // beside openid
 	Audiences []string `json:"allowed_audiences,omitempty"` // none: the default audience only
@@ -50,6 +51,8 @@ func (a *Agent) Validate() error {
 		return invalid("client_name", "must have 1 to 100 bytes")
 	case strings.ContainsFunc(a.Name, odd):
 		return invalid("client_name", "must not hold invisible characters")
+	case len(a.Operator) > 100 || a.Operator != strings.TrimSpace(a.Operator) || strings.ContainsFunc(a.Operator, odd):
+		return invalid("operator", "must not be longer than 100 bytes, or hold invisible characters or spaces around it")
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ type Desk struct {
 	log       *slog.Logger
 	requests  *cache[*Request]
 	pairs     *cache[Pair]
+	habits    *habits
 	openings  openings
 	prompts   prompts
 
@@ -81,6 +82,7 @@ func NewDesk(p DeskParts) *Desk {
 		requests: newCache[*Request](50_000, p.Fresh, p.Now), pairs: newCache[Pair](100_000, p.Fresh, p.Now), openings: openings{since: p.Now(), of: map[AgentID]int{}}}
 	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
 	p.Hub.OnDeliver(d.forgetPair)
+	d.habits = newHabits(p)
 	return d
 }
 
@@ -97,7 +99,10 @@ type Ask struct {
 	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
 	Standing bool          // the agent wants to come back without asking again, where [Desk.MayStand] lets it
 	Door     json.RawMessage
-	Wake     string // name of the due step that every outcome leaves for the door, at once; empty: none
+
+	SelfRegistered bool // nobody has checked who the agent is, which the person reads
+
+	Wake string // name of the due step that every outcome leaves for the door, at once; empty: none
 
 	// Also makes record writes that commit with the request, once its id and secret are known. May be nil.
 	Also func(r *Request, secret string) ([]Write, error)
@@ -136,7 +141,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	rand.Read(salt)
 	rand.Read(random)
 	secret = base64.RawURLEncoding.EncodeToString(random)
-	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name,
+	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name, Operator: a.Agent.Operator,
 		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
 		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR, Wake: a.Wake,
 		Level:  d.needs(a, paid),
@@ -145,6 +150,9 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}
 	if a.Standing && d.MayStand(a.Details) {
 		r.Until = at.Add(min(d.Terms.Standing, d.Terms.History)) // what is forgotten cannot be come back on
+	}
+	if err := d.consider(ctx, a, r, paid); err != nil {
+		return nil, "", err
 	}
 	shown, err := d.Renderer.Disclose(r, r.Locale)
 	if err != nil {
@@ -244,13 +252,13 @@ func zone(name string) string {
 }
 
 // tell brings the cache up to date and wakes everybody who waits for r.
-func (d *Desk) tell(r *Request) {
+func (d *Desk) tell(r *Request, more ...string) {
 	if r.Forgotten() {
 		d.requests.drop(string(r.ID))
 	} else {
 		d.remember(r)
 	}
-	d.hub.Signal(string(r.ID), TopicPerson(r.Subject), TopicOutbox)
+	d.hub.Signal(append(more, string(r.ID), TopicPerson(r.Subject), TopicOutbox)...)
 }
 
 // Request returns the request as this process knows it, usually from memory. It is shared: do not change it.
@@ -305,8 +313,22 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 			d.prompts.end(r, d.Prompts, d.now())
 		}
 	}
-	d.tell(r)
+	d.tell(r, d.learn(before, r)...)
 	return r, nil
+}
+
+// learn keeps what is remembered of the person's decisions up to date. It returns the topics by which other processes
+// hear that there is something new.
+func (d *Desk) learn(before State, r *Request) []string {
+	switch {
+	case before == Pending && (r.State == Approved || r.State == Denied):
+		d.habits.decided(d.Renderer.Types, r)
+	case before == Approved && r.State != Approved && r.State != Redeemed:
+		d.habits.drop(r.Subject) // an approval that came to nothing is none
+	default:
+		return nil
+	}
+	return []string{topicHabits + string(r.Subject)}
 }
 
 // catchUp brings memory up to date after a refusal: whoever was faster may not have told yet, and the one who came second

@@ -23,6 +23,8 @@ const (
 	RoleCode   Role = "code"  // binding_message, to compare
 	RolePart   Role = "part"  // begins the facts of one of several objects
 	RoleWhole  Role = "whole" // about the request as a whole, after the facts of its objects
+	RoleAbout  Role = "about" // about the agent, and stands with its name
+	RoleRisk   Role = "risk"  // a reason to look closer
 )
 
 // Fact is one line of what the person reads.
@@ -143,7 +145,7 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 
 	d.Facts = append(d.Facts, Fact{w.say(labelAction), whole.action, RoleAction},
 		Fact{w.say(labelAgent), Visible(r.AgentName), RoleAgent})
-	d.Facts = append(d.Facts, whole.facts...)
+	d.Facts = append(append(d.Facts, w.about(r)...), whole.facts...)
 	if access := p.scopes(r.Scope, w); access != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelAccess), access, RoleWhole})
 	}
@@ -154,10 +156,26 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 		text := w.sprintf(sayStanding, w.date(r.Until, r.Zone))
 		d.Facts = append(d.Facts, Fact{w.say(labelStanding), text, RoleWhole})
 	}
+	risks, err := p.risks(r, w)
+	if err != nil {
+		return Disclosure{}, err
+	}
+	d.Facts = append(d.Facts, risks...)
 	if r.Binding != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
 	}
 	return d, nil
+}
+
+// about says what is known of the agent beside its name.
+func (w words) about(r *Request) (facts []Fact) {
+	if r.Operator != "" {
+		facts = append(facts, Fact{w.say(labelOperator), Visible(r.Operator), RoleAbout})
+	}
+	if !r.Since.IsZero() {
+		facts = append(facts, Fact{w.say(labelSince), w.day(r.Since, r.Zone), RoleAbout})
+	}
+	return facts
 }
 
 func (t Types) renderOne(detail Detail, w words) (rendering, error) {

@@ -40,6 +40,7 @@ func TestDisclosureGolden(t *testing.T) {
 	renderer := Renderer{Types: BuiltinTypes(), Scopes: map[string]Phrase{"profile": {"See your name", "이름 보기"}}}
 	for name, details := range map[string]string{
 		"payment": payTravel, "document": readReport, "tool": runTool, "hostile": hostile, "scopes": "", "standing": readReport,
+		"risks":   payTravel,
 		"several": strings.TrimSuffix(payTravel, "]") + "," + strings.TrimPrefix(runTool, "["),
 	} {
 		for _, locale := range []string{English, Korean} {
@@ -47,6 +48,11 @@ func TestDisclosureGolden(t *testing.T) {
 				r := shown(t, details)
 				if name == "standing" {
 					r.Scope, r.Until = append(r.Scope, "offline_access"), noon.AddDate(0, 0, 30)
+				}
+				if name == "risks" {
+					r.Operator, r.Since = "Example GmbH", noon.AddDate(-1, 0, 0)
+					r.Risks = []Risk{{Kind: SelfRegistered}, {Kind: FirstRequest}, {Kind: UnusualAmount, Currency: "EUR", Usual: "38"},
+						{Kind: NewPayee, Payee: (&payment{payee: "Example Travel\nDE02100100109307118603"}).hash().String()}}
 				}
 				d, err := renderer.Disclose(r, locale)
 				if err != nil {
@@ -115,6 +121,9 @@ func TestDigestCoversEverythingShown(t *testing.T) {
 		"salt":       func(r *Request) { r.Salt = []byte("another salt 16b") },
 		"request":    func(r *Request) { r.ID = "01jqa2x7dg8vn3k5m9p2r4t6w9" },
 		"until":      func(r *Request) { r.Until = noon },
+		"operator":   func(r *Request) { r.Operator = "Example GmbH" },
+		"since":      func(r *Request) { r.Since = noon },
+		"risk":       func(r *Request) { r.Risks = []Risk{{Kind: FirstRequest}} },
 		"audience":   func(r *Request) { r.Audience = []string{"https://api.example.com"} },
 	} {
 		r := *base

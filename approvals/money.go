@@ -64,14 +64,19 @@ func (m Money) Decimal() string {
 	if pad := digits + 1 - len(s); pad > 0 {
 		s = strings.Repeat("0", pad) + s
 	}
-	whole, fraction := s[:len(s)-digits], s[len(s)-digits:]
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
+	whole, fraction := grouped(s[:len(s)-digits]), s[len(s)-digits:]
 	if digits == 0 {
 		return whole
 	}
 	return whole + "." + fraction
+}
+
+// grouped puts commas between the thousands of a whole number.
+func grouped(whole string) string {
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	return whole
 }
 
 func isDigits(s string) bool {

@@ -60,7 +60,8 @@ type prompt struct {
 	joins bool
 }
 
-// equality is the same for requests that say the same to the person: who asks and everything that is read.
+// equality is the same for requests that say the same to the person: who asks and what for. What the person's past says of
+// them is left out, because it may have changed in between.
 func equality(r *Request, shown Disclosure) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	add := func(text string) {
@@ -72,6 +73,9 @@ func equality(r *Request, shown Disclosure) (sum [sha256.Size]byte) {
 	add(string(r.Agent))
 	add(shown.Type)
 	for _, f := range shown.Facts {
+		if f.Role == RoleRisk || f.Role == RoleAbout {
+			continue
+		}
 		add(f.Label)
 		add(f.Text)
 	}

@@ -46,7 +46,8 @@ type Request struct {
 	State  State  `json:"state"`
 
 	Agent     AgentID    `json:"agent"`
-	AgentName string     `json:"agent_name"` // as registered when the request came
+	AgentName string     `json:"agent_name"`         // as registered when the request came
+	Operator  string     `json:"operator,omitempty"` // of the agent, likewise
 	Subject   PersonID   `json:"subject"`
 	Approvers []PersonID `json:"approvers"`
 	Rule      Rule       `json:"rule"`
@@ -62,6 +63,10 @@ type Request struct {
 	Locale string `json:"locale"` // of the first disclosure
 	Zone   string `json:"zone"`   // IANA name
 	Salt   []byte `json:"salt"`   // in every disclosure, so that a digest says nothing once the facts are erased
+
+	// What the person's own past decisions said when the request came.
+	Since time.Time `json:"agent_since,omitzero"` // when they first approved something of this agent
+	Risks []Risk    `json:"risks,omitempty"`
 
 	// Joins is a request that said the same and was pending when this one came: as long as it is, its messages speak for
 	// this one as well. Each is decided for itself.
@@ -302,6 +307,7 @@ func (r *Request) Clone() *Request {
 	c.Scope, c.Audience = slices.Clone(r.Scope), slices.Clone(r.Audience)
 	c.Requested, c.Granted = slices.Clone(r.Requested), slices.Clone(r.Granted)
 	c.Salt, c.SecretHash, c.Door = slices.Clone(r.Salt), slices.Clone(r.SecretHash), slices.Clone(r.Door)
+	c.Risks = slices.Clone(r.Risks)
 	c.Disclosures, c.Decisions = slices.Clone(r.Disclosures), slices.Clone(r.Decisions)
 	c.Deliveries = slices.Clone(r.Deliveries)
 	if r.Step != nil {

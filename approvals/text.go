@@ -57,13 +57,17 @@ var (
 	labelStanding  = phrase{"Coming back", "다시 쓰기"}
 	labelAsked     = phrase{"Asked for", "원래 요청"}
 	labelLeftOut   = phrase{"Left out", "뺀 것"}
+	labelOperator  = phrase{"Operated by", "운영하는 곳"}
+	labelSince     = phrase{"Acting for you since", "처음 승인한 날"}
+	labelRisk      = phrase{"Look closer", "살펴볼 점"}
 
 	sayStanding = phrase{"The agent can come back and use this without asking you again, until %s",
 		"%s까지 다시 묻지 않고 계속 쓸 수 있어요"}
 	sayNotStanding = phrase{"The agent has to ask you again each time", "쓸 때마다 다시 물어봐요"}
 	sayUntil       = phrase{"Until %s", "%s까지"}
 
-	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // a layout of time.Format
+	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // layouts of time.Format
+	sayDay  = phrase{"2 January 2006", "2006년 1월 2일"}
 
 	sayPay           = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}
 	sayDocument      = phrase{"%[1]s “%[2]s”", "“%[2]s” %[1]s"}
@@ -120,6 +124,15 @@ func (w words) date(at time.Time, zone string) string {
 		place, zone = time.UTC, "UTC"
 	}
 	return at.In(place).Format(w.say(sayDate)) + " (" + zone + ")"
+}
+
+// day writes the day of a moment in a zone.
+func (w words) day(at time.Time, zone string) string {
+	place, err := time.LoadLocation(zone)
+	if err != nil {
+		place = time.UTC
+	}
+	return at.In(place).Format(w.say(sayDay))
 }
 
 // Phrase is a text of configuration in both languages, such as the meaning of a scope.
