@@ -176,7 +176,7 @@ func (a *asking) findPerson() (err error) {
 
 // open hands the request to the desk.
 func (a *asking) open() ([]byte, error) {
-	a.ask.Agent = a.agent
+	a.ask.Agent, a.ask.SelfRegistered = a.agent, a.client.Registration != nil
 	var body []byte
 	a.ask.Also = func(r *approvals.Request, secret string) (writes []approvals.Write, err error) {
 		a.id = r.ID

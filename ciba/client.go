@@ -159,6 +159,7 @@ type Metadata struct {
 	ClientID     string   `json:"client_id"`
 	ClientSecret string   `json:"client_secret"`
 	ClientName   string   `json:"client_name"`
+	Operator     string   `json:"operator"` // ours: who runs it, as people read it
 	AuthMethod   string   `json:"token_endpoint_auth_method"`
 	GrantTypes   []string `json:"grant_types"`
 	Scope        string   `json:"scope"`
@@ -281,7 +282,7 @@ func badAudience(s string) bool {
 // Agent makes the record of a client. A client_secret is kept as its keyed hash; without one, a client that
 // [Metadata.UsesSecret] gets one by [SetSecret].
 func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error) {
-	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Types: m.Types,
+	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Operator: m.Operator, Types: m.Types,
 		Scopes: scopeTokens(m.Scope), Audiences: m.Audiences, CreatedAt: now}
 	if err := a.Validate(); err != nil {
 		return nil, err

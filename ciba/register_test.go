@@ -57,7 +57,7 @@ func TestRegister(t *testing.T) {
 	s := newService(t, selfService)
 	token := s.initialToken(t, 1, travelBounds)
 	a := s.register(t, token, `"client_name":"Travel Bot","response_types":[],"x_foo":1,"logo_uri":"https://127.0.0.1/",
-	  "scope":"trips.book","client_id":"mine","client_secret":"mine","login_hint_token_issuers":[{"issuer":"me"}],"pure_oauth":true`)
+	  "scope":"trips.book","client_id":"mine","client_secret":"mine","operator":"A Bank","generic_types":true,"login_hint_token_issuers":[{"issuer":"me"}],"pure_oauth":true`)
 	if a.status != http.StatusCreated {
 		t.Fatalf("%d %s", a.status, a.raw)
 	}
@@ -91,6 +91,11 @@ func TestRegister(t *testing.T) {
 	must(t, err)
 	if agent.Name != "Travel Bot (self-registered)" {
 		t.Errorf("people would read %q", agent.Name)
+	}
+	asked, err := s.Desk.Request(t.Context(), idOf(got.text("auth_req_id")))
+	must(t, err)
+	if asked.Operator != "" || len(asked.Risks) == 0 || asked.Risks[0].Kind != approvals.SelfRegistered {
+		t.Errorf("people would read that %q operates it, and look closer at %v", asked.Operator, asked.Risks)
 	}
 	for _, secret := range []string{token, secret, a.text("registration_access_token")} {
 		if _, part, ok := strings.Cut(secret, "."); ok {

@@ -36,6 +36,7 @@ type (
 	agentRow struct {
 		ClientID   string    `json:"client_id"`
 		Name       string    `json:"client_name"`
+		Operator   string    `json:"operator,omitempty"`
 		AuthMethod string    `json:"token_endpoint_auth_method"`
 		Types      []string  `json:"authorization_details_types"`
 		Scopes     []string  `json:"scopes,omitempty"`
@@ -283,7 +284,7 @@ func (a *admin) listAgents(r *http.Request) (any, error) {
 		if clientErr != nil {
 			return nil, clientErr
 		}
-		rows = append(rows, agentRow{string(g.ID), g.Name, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt,
+		rows = append(rows, agentRow{string(g.ID), g.Name, g.Operator, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt,
 			flags[g.ID]})
 	}
 	return rows, err

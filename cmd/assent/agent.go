@@ -36,6 +36,7 @@ type agentAddCmd struct {
 	adminFlags
 	Name         string   `arg:"" optional:"" help:"Name that people read, such as \"Travel Bot\"."`
 	ID           string   `placeholder:"CLIENT_ID" help:"client_id; made up if not given."`
+	Operator     string   `placeholder:"NAME" help:"Who operates it, as people read it."`
 	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
 	Scope        []string `placeholder:"SCOPE" help:"Scope it may ask for beside openid, profile and email; repeat."`
 	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
@@ -76,7 +77,7 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
 	}
 	if c.File != "" {
-		if c.ID != "" || c.Ping != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
+		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
 			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
 		}
 		return readClients(c.File)
@@ -95,6 +96,9 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 	}
 	if c.ID != "" {
 		metadata["client_id"] = c.ID
+	}
+	if c.Operator != "" {
+		metadata["operator"] = c.Operator
 	}
 	if c.Ping != "" {
 		metadata["backchannel_token_delivery_mode"] = ciba.ModePing
