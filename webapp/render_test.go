@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -261,7 +262,8 @@ func TestEveryFactIsOnThePage(t *testing.T) {
 				if !strings.Contains(textOf(page.doc), f.Text) {
 					t.Errorf("%s in %s: no %q", name, lang, f.Text)
 				}
-				if f.Role == approvals.RoleFact && !strings.Contains(textOf(page.doc), f.Label) {
+				labelled := []approvals.Role{approvals.RoleFact, approvals.RoleAbout, approvals.RoleRisk}
+				if slices.Contains(labelled, f.Role) && !strings.Contains(textOf(page.doc), f.Label) {
 					t.Errorf("%s in %s: no label %q", name, lang, f.Label)
 				}
 			}

@@ -147,6 +147,7 @@ var texts = map[string]phrase{
 	"evidence.digest": {"Digest", "다이제스트"},
 	"evidence.bytes":  {"Bytes", "바이트"},
 	"evidence.id":     {"Request", "요청 번호"},
+	"evidence.needs":  {"Approving takes (acr)", "승인에 필요한 수준(acr)"},
 
 	// Approving less.
 	"narrow.open":  {"Change before approving", "바꿔서 승인하기"},

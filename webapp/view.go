@@ -19,6 +19,8 @@ type requestView struct {
 	Ref       string
 	Agent     string
 	Initial   string // of the agent, for the eye only
+	About     []row  // the agent: who runs it, since when it acts for the person
+	Risks     []row  // reasons to look closer
 	Action    string
 	Sections  []section
 	Code      string // binding_message, to compare
@@ -29,6 +31,7 @@ type requestView struct {
 	Locale    string // of the disclosure
 	Digest    string
 	Canonical string // the bytes under Digest
+	Needs     string // acr that approving takes
 	Token     string // of the forms
 
 	Stage  string // "open", "late": only no is left, "done"
@@ -105,7 +108,7 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 		return nil, fmt.Errorf("show request: %w", err)
 	}
 	view := &requestView{ID: string(r.ID), Ref: r.ID.Ref(), Button: shown.Button, Locale: shown.Locale,
-		Digest: shown.Digest(), Canonical: string(shown.Canonical()), Token: h.formToken(v.who, r.ID),
+		Digest: shown.Digest(), Canonical: string(shown.Canonical()), Needs: r.Level.ACR(), Token: h.formToken(v.who, r.ID),
 		StepUp: v.who.Level < r.Level, Ends: moment(r.DecideBy, now, r.Zone, v.lang),
 		Left: int(max(0, r.DecideBy.Sub(now)).Seconds())}
 	view.Choice, view.Narrow = c.String(), room.Any()
@@ -172,6 +175,10 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 		case approvals.RoleAgent:
 			view.Agent = f.Text
 			view.Initial = initial(f.Text)
+		case approvals.RoleAbout:
+			view.About = append(view.About, newRow(f))
+		case approvals.RoleRisk:
+			view.Risks = append(view.Risks, newRow(f))
 		case approvals.RoleCode:
 			view.Code = f.Text
 		case approvals.RolePart:
