@@ -31,6 +31,8 @@ const (
 	LabelPush    = "push"    // subscriptions of browsers: finding them, and proofs that a test came back
 	LabelPasskey = "passkey" // challenges and names of passkeys
 	LabelReply   = "reply"   // codes by which people decide with a text message
+
+	LabelUpstream = "upstream" // sign-ins elsewhere: nonces, code verifiers, names of accounts
 )
 
 // Root is the key from which everything else is derived. It is safe for concurrent use.
