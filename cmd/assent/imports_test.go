@@ -39,11 +39,14 @@ var may = map[string][]string{
 		"github.com/go-jose/go-jose/v4/...", "github.com/nyaruka/phonenumbers"},
 	"assent/ciba/client":  {},
 	"assent/ciba/rowtest": {},
-	"assent/webapp": {"assent/approvals", "assent/approvals/keys", "assent/webapp/passkey", "github.com/go-chi/chi/v5/...",
+	"assent/webapp": {"assent/approvals", "assent/approvals/keys", "assent/webapp/passkey", "assent/webapp/upstream", "github.com/go-chi/chi/v5/...",
 		"golang.org/x/text/...", "rsc.io/qr"},
 	"assent/webapp/passkey": {"assent/approvals", "assent/approvals/keys", "github.com/go-webauthn/webauthn/webauthn",
 		"github.com/go-webauthn/webauthn/protocol/..."},
 	"assent/webapp/passkey/passkeytest": {},
+	"assent/webapp/upstream": {"assent/approvals", "assent/approvals/keys", "github.com/coreos/go-oidc/v3/oidc",
+		"github.com/go-jose/go-jose/v4/...", "golang.org/x/oauth2"},
+	"assent/webapp/upstream/upstreamtest": {"github.com/go-jose/go-jose/v4/..."},
 
 	"assent/cmd/assent": {"..."},
 }
