@@ -78,7 +78,7 @@ func (h *Handler) acted(v *visit, fields ...string) (*approvals.Request, url.Val
 func (v *visit) answerOf(values url.Values) approvals.Answer {
 	choice, _ := approvals.ParseChoice(values.Get("choice")) // posted has read it
 	return approvals.Answer{By: v.who.Person, Digest: values.Get("digest"), Locale: values.Get("locale"),
-		Level: v.who.Level, AMR: v.who.AMR, AuthTime: v.who.AuthTime, Via: "page", Device: device(v.UserAgent()),
+		Level: v.who.Level, AMR: v.who.AMR, AuthTime: v.who.provedAt(), Via: "page", Device: device(v.UserAgent()),
 		Choice: choice, Note: strings.TrimSpace(strings.ReplaceAll(values.Get("note"), "\r", ""))}
 }
 

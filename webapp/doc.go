@@ -5,6 +5,9 @@
 //	GET, POST /i/{token}, /i/{token}/code     invitation: binds a browser              invite.go
 //	GET, POST /signin, /signin/code           one-time code on a bound browser         signin.go
 //	POST      /signin/passkey, /signin/passkey/begin                                    passkeyin.go
+//	GET       /signin/{provider}, /signin/{provider}/connect                           upstreamin.go, accounts.go
+//	GET, POST /signin/{provider}/back         what a provider answered                 upstreamin.go
+//	GET, POST /accounts, POST /accounts/disconnect  accounts elsewhere                 accounts.go
 //	POST      /signout                                                                 signin.go
 //	GET       /, /inbox                       what waits, what ended                   inbox.go
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go

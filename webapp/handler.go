@@ -18,9 +18,10 @@ import (
 	"assent/approvals"
 	"assent/approvals/keys"
 	"assent/webapp/passkey"
+	"assent/webapp/upstream"
 )
 
-// Config is what the pages work with. All members but Dev, Push and Devices are required.
+// Config is what the pages work with. All members but Dev, Push, Devices and Upstream are required.
 type Config struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
@@ -40,6 +41,9 @@ type Config struct {
 
 	// Devices keeps devices whose app is told; nil: there are no pages for them.
 	Devices Devices
+
+	// Upstream lets people sign in elsewhere; nil: there is no provider.
+	Upstream *upstream.Keeper
 }
 
 // Handler serves the pages. Its zero value is not usable; see [New].
@@ -149,6 +153,14 @@ func (h *Handler) routes() http.Handler {
 		post("/passkeys", h.addPasskey)
 		post("/passkeys/begin", h.beginPasskey)
 		post("/passkeys/remove", h.removePasskey)
+	}
+	if h.Upstream != nil {
+		get("/signin/{provider}", h.setOut)
+		get("/signin/{provider}/connect", h.setOutToConnect)
+		get("/signin/{provider}/back", h.back)
+		post("/signin/{provider}/back", h.comeBack)
+		get("/accounts", h.accounts)
+		post("/accounts/disconnect", h.disconnect)
 	}
 	r.Get("/live", h.live)
 	if h.Push != nil {

@@ -172,8 +172,11 @@ func (h *Handler) askInvited(v *visit, c *challenge, p *approvals.Person, proble
 
 // first is where an accepted invitation leads: a new browser is the moment for a passkey.
 func (h *Handler) first() string {
-	if h.passkeys != nil {
+	switch {
+	case h.passkeys != nil:
 		return "/passkeys"
+	case h.Upstream != nil:
+		return "/accounts"
 	}
 	return "/"
 }

@@ -3,10 +3,8 @@ package webapp
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"assent/approvals"
-	"assent/approvals/keys"
 	"assent/webapp/passkey"
 )
 
@@ -22,19 +20,12 @@ func (h *Handler) beginPasskeyIn(v *visit) (answer, error) {
 	if !h.mayLookUp(v) {
 		return answer{}, errTooMany
 	}
-	var a answer
-	bound := h.named(v.Request, cookieCeremony)
-	if bound == "" {
-		secret := newSecret()
-		bound = h.Root.Name(keys.LabelCookie, cookieCeremony, secret)
-		a.cookies = append(a.cookies, h.cookie(cookieCeremony, secret, 24*time.Hour))
-	}
+	bound, cookies := h.ceremony(v)
 	options, err := h.passkeys.BeginSignIn(bound)
 	if err != nil {
 		return answer{}, err
 	}
-	a.json = options
-	return a, nil
+	return answer{json: options, cookies: cookies}, nil
 }
 
 // passkeyIn signs in whoever the passkey belongs to. The browser need not be bound: nobody can be talked into handing a

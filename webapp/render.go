@@ -18,7 +18,7 @@ var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
 var pageNames = []string{"landing", "invited", "signin", "code", "request", "narrow", "inbox", "devices", "passkeys",
-	"sessions", "problem"}
+	"sessions", "back", "accounts", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
 type pages struct {
@@ -79,6 +79,8 @@ type screen struct {
 	Push      bool // browsers may be told
 	Passkeys  bool // they are possible here
 	PasskeyJS string
+	Upstream  bool // people may sign in elsewhere
+	OnwardJS  string
 	Data      any
 
 	v *visit
@@ -89,7 +91,8 @@ func (p *pages) screen(v *visit, data any) *screen {
 		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg"),
 		Touch: p.static.path("icon-192.png"), PushJS: p.static.path("push.js"), Push: v.h.Push != nil,
 
-		Passkeys: v.h.passkeys != nil, PasskeyJS: p.static.path("passkey.js")}
+		Passkeys: v.h.passkeys != nil, PasskeyJS: p.static.path("passkey.js"), Upstream: v.h.Upstream != nil,
+		OnwardJS: p.static.path("onward.js")}
 	if v.lang == approvals.English {
 		s.Other = approvals.Korean
 	}

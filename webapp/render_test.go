@@ -136,7 +136,8 @@ func (w *world) screens() []*page {
 		for _, sends := range []bool{true, false} {
 			render(v("", 0), "invited", "invited", invitedView{"/i/x", sends})
 			for _, known := range []bool{true, false} {
-				render(v("", 0), "signin", "signin", signinView{"/signin", "/", known, sends, known, sends, ""})
+				render(v("", 0), "signin", "signin", signinView{Action: "/signin", Next: "/", Known: known, Sends: sends,
+					More: known, Passkey: sends})
 			}
 			for _, problem := range []string{"", "code.wrong", "code.wrongLast", "code.shape", "code.over", "code.spent"} {
 				render(v("", 0), "code"+problem, "code", codeView{"/a", "/b", "/", sends, problem, 3, sends})

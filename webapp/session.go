@@ -57,6 +57,7 @@ type session struct {
 	Invited   bool               `json:"invited,omitempty"`  // it began with an invitation
 	Confirmed time.Time          `json:"confirmed,omitzero"` // when a passkey last confirmed an approval on it
 	Turned    time.Time          `json:"turned,omitzero"`    // when its secret was last changed
+	Proved    time.Time          `json:"proved,omitzero"`    // when the person signed in at the provider that vouched for them
 
 	// Left says why nothing else is in the record: its secret was changed, or the person has signed in anew.
 	Left string `json:"left,omitempty"`
@@ -89,6 +90,14 @@ func (h *Handler) expires(s *session) time.Time {
 		}
 	}
 	return ends
+}
+
+// provedAt is when the person last proved who they are: for a provider's word, when they did so there.
+func (s *session) provedAt() time.Time {
+	if !s.Proved.IsZero() {
+		return s.Proved
+	}
+	return s.AuthTime
 }
 
 func (s *session) encode() []byte {

@@ -157,6 +157,8 @@ func (h *Handler) sessionRow(v *visit, s *session) sessionRow {
 	switch {
 	case s.Level >= approvals.LevelPasskey:
 		row.How = "sessions.passkey"
+	case !s.Proved.IsZero():
+		row.How = "sessions.upstream"
 	case s.Invited:
 		row.How = "sessions.invitation"
 	case s.Level < approvals.LevelSession:

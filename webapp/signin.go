@@ -17,8 +17,12 @@ type signinView struct {
 	Sends  bool // the person's channel can carry a code
 	More   bool // already signed in, but not well enough
 
-	Passkey bool   // the browser may ask for one
+	Passkey  bool           // the browser may ask for one
+	Upstream []upstreamLink // ways in over providers
+	Again    bool           // signed in, but too long ago for what is next
+
 	Problem string // key
+	Args    []any
 }
 
 // signin offers the ways in: a passkey, and a one-time code on a browser that an invitation has bound. Whoever is signed in
@@ -31,14 +35,19 @@ func (h *Handler) signin(v *visit) (answer, error) {
 	return h.askSignin(v, next, "")
 }
 
+// again reports whether somebody who is signed in is asked to sign in once more.
+func (v *visit) again() bool { return v.who != nil && v.URL.Query().Has("fresh") }
+
 // askSignin shows the page, with what was wrong about the last try.
-func (h *Handler) askSignin(v *visit, next, problem string) (answer, error) {
+func (h *Handler) askSignin(v *visit, next, problem string, args ...any) (answer, error) {
 	b, err := h.bound(v)
 	if err != nil {
 		return answer{}, err
 	}
+	again := v.again()
 	a := answer{page: "signin", data: signinView{Action: v.path("/signin"), Next: next, Known: b != nil,
-		Sends: b != nil && h.CanSend(b.person), More: v.who != nil, Passkey: h.passkeys != nil, Problem: problem}}
+		Sends: b != nil && h.CanSend(b.person), More: v.who != nil && !again, Again: again, Passkey: h.passkeys != nil,
+		Upstream: h.upstreamLinks(v, next, again), Problem: problem, Args: args}}
 	if problem != "" {
 		a.status = http.StatusUnprocessableEntity
 	}

@@ -51,11 +51,12 @@ type tables struct {
 	Ladder    []LadderStep `toml:"ladder"`
 	Providers []Provider   `toml:"provider"`
 	Levels    []LevelRule  `toml:"level"`
+	Upstreams []Upstream   `toml:"upstream"`
 }
 
 // Config is how one service runs. Defaults need no file at all.
 type Config struct {
-	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]], [[ladder]], [[provider]] and [[level]] tables."`
+	File kong.ConfigFlag `name:"config" placeholder:"FILE" env:"ASSENT_CONFIG" toml:"-" help:"TOML file with the same names as these flags, and [[resource]], [[ladder]], [[provider]], [[level]] and [[upstream]] tables."`
 
 	Data        string `default:"${data}" env:"ASSENT_DATA" toml:"data" help:"Folder of store, queue and root key."`
 	RootKeyFile string `env:"ASSENT_ROOT_KEY_FILE" toml:"root-key-file" placeholder:"FILE" help:"Root key, if not DATA/root.key: 32 bytes in base64."`
@@ -243,6 +244,9 @@ func (c *Config) check() error {
 	}
 	if err := c.checkPolicy(); err != nil {
 		return err
+	}
+	if err := c.checkUpstream(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
 	}
 	later := *c // serve completes the URLs once it knows its port
 	if err := later.completeURLs(); err != nil {

@@ -228,9 +228,13 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if s.dev != nil {
 		s.dev.resource = sampleResource{ciba.Resource{Handler: s.agents, Audience: s.cfg.defaultAudience()}, s.log}
 	}
+	elsewhere, err := s.upstream()
+	if err != nil {
+		return err
+	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
-		CanSend: s.canCode, Push: s.push(), Devices: s.devices()})
+		CanSend: s.canCode, Push: s.push(), Devices: s.devices(), Upstream: elsewhere})
 	if err != nil {
 		return err
 	}

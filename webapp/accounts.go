@@ -1,0 +1,177 @@
+package webapp
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"time"
+	"unicode"
+
+	"assent/approvals"
+	"assent/webapp/upstream"
+)
+
+// formAccounts is what the forms of the page are tied to, in the place of a request.
+const formAccounts approvals.ID = "accounts"
+
+// freshTime is how old a sign-in may be for changing how one signs in elsewhere.
+const freshTime = 10 * time.Minute
+
+// accountsView is the page of a person's accounts elsewhere.
+type accountsView struct {
+	Rows    []accountRow
+	Token   string
+	Problem string // key
+	Title   string // of the provider that the problem is about
+}
+
+// accountRow is one provider, and the person's account there if one is connected.
+type accountRow struct {
+	Title   string
+	Connect string // "" when one is connected
+	Key     string
+	Label   string // as the provider has it; "" when it does not say
+	Since   string
+	Used    string // "" when never
+	Alone   bool   // the only way in, and stays
+}
+
+// accounts shows where the person can sign in elsewhere.
+func (h *Handler) accounts(v *visit) (answer, error) { return h.showAccounts(v, "") }
+
+func (h *Handler) showAccounts(v *visit, problem string) (answer, error) {
+	if err := v.mayKeep(); err != nil {
+		return answer{}, err
+	}
+	list, err := h.Upstream.List(v.Context(), v.who.Person)
+	if err != nil {
+		return answer{}, err
+	}
+	another, err := h.otherWay(v)
+	if err != nil {
+		return answer{}, err
+	}
+	view := &accountsView{Token: h.formToken(v.who, formAccounts), Problem: problem}
+	for _, o := range h.Upstream.Offers(v.lang) {
+		view.Rows = append(view.Rows, h.accountRow(v, o, list, !another && len(list) == 1))
+	}
+	if problem == "" {
+		return answer{page: "accounts", data: view}, nil
+	}
+	view.Title = h.upstreamTitle(v)
+	return answer{status: http.StatusUnprocessableEntity, page: "accounts", data: view}, nil
+}
+
+func (h *Handler) accountRow(v *visit, o upstream.Offer, list []upstream.Account, alone bool) accountRow {
+	now, zone := h.Now(), v.who.person.Zone
+	for _, a := range list {
+		if a.Provider != o.Name {
+			continue
+		}
+		row := accountRow{Title: o.Title, Key: a.Key, Label: approvals.Visible(a.Label), Alone: alone,
+			Since: moment(a.Since, now, zone, v.lang)}
+		if !a.UsedAt.IsZero() {
+			row.Used = moment(a.UsedAt, now, zone, v.lang)
+		}
+		return row
+	}
+	// The token keeps other sites from making somebody set out: it is a link, so that a provider may follow it.
+	return accountRow{Title: o.Title, Connect: v.path("/signin/" + o.Name + "/connect?token=" +
+		url.QueryEscape(h.formToken(v.who, formAccounts)))}
+}
+
+// otherWay reports whether the person gets in without any account elsewhere.
+func (h *Handler) otherWay(v *visit) (bool, error) {
+	if h.CanSend(v.who.person) || h.passkeys == nil {
+		return h.CanSend(v.who.person), nil
+	}
+	list, err := h.passkeys.List(v.Context(), v.who.Person)
+	return len(list) > 0, err
+}
+
+// setOutToConnect sends a signed-in person to a provider, to come back with an account.
+func (h *Handler) setOutToConnect(v *visit) (answer, error) {
+	if err := v.mayKeep(); err != nil {
+		return answer{to: v.path("/signin?next=/accounts")}, nil
+	}
+	if !h.mine(v, v.URL.Query().Get("token")) {
+		return answer{}, errStale
+	}
+	if !h.fresh(v) {
+		return answer{to: v.path("/signin?fresh=1&next=/accounts")}, nil
+	}
+	a, err := h.leave(v, upstream.Wish{Person: v.who.Person, By: v.who.ID})
+	if text := upstreamProblem(err); text != "" {
+		return h.showAccounts(v, text)
+	}
+	return a, err
+}
+
+// fresh reports whether the person signed in just now, or on an invitation.
+func (h *Handler) fresh(v *visit) bool {
+	if v.who == nil || v.who.Level < approvals.LevelSession {
+		return false
+	}
+	latest := v.who.provedAt()
+	if v.who.Confirmed.After(latest) {
+		latest = v.who.Confirmed
+	}
+	return v.who.Invited || h.Now().Sub(latest) < freshTime
+}
+
+// mine reports whether a token was made for this sign-in.
+func (h *Handler) mine(v *visit, token string) bool {
+	return subtle.ConstantTimeCompare([]byte(token), []byte(h.formToken(v.who, formAccounts))) == 1
+}
+
+// connect ties the account that a provider's answer is about to the person who is signed in.
+func (h *Handler) connect(v *visit, bound string, b upstream.Back, token string) (answer, error) {
+	if err := v.mayKeep(); err != nil {
+		return answer{}, err
+	}
+	if !h.mine(v, token) {
+		return answer{}, errStale
+	}
+	err := h.Upstream.Connect(v.Context(), v.PathValue("provider"), bound, v.who.Person, v.who.ID, b)
+	if text := upstreamProblem(err); text != "" {
+		return h.showAccounts(v, text)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	h.touch(v)
+	return answer{to: v.path("/accounts")}, nil
+}
+
+// disconnect forgets an account.
+func (h *Handler) disconnect(v *visit) (answer, error) {
+	values, err := form(v, "key", "token")
+	if err != nil {
+		return answer{}, err
+	}
+	if err := v.mayKeep(); err != nil {
+		return answer{}, err
+	}
+	if !h.mine(v, values.Get("token")) {
+		return answer{}, errStale
+	}
+	another, err := h.otherWay(v)
+	if err != nil {
+		return answer{}, err
+	}
+	err = h.Upstream.Disconnect(v.Context(), v.who.Person, values.Get("key"), another)
+	if text := upstreamProblem(err); text != "" {
+		return h.showAccounts(v, text)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	h.touch(v)
+	return answer{to: v.path("/accounts")}, nil
+}
+
+const firstHangul, lastHangul = '가', '힣'
+
+func isHangul(r rune) bool { return firstHangul <= r && r <= lastHangul }
+
+func isLetter(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
