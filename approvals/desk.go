@@ -361,6 +361,7 @@ type Answer struct {
 	Choice    Choice // what is taken away before approving; the disclosure on the screen was the narrowed one
 	Simulated bool
 	Also      []Write // commit with an approval: what proves it is spent with it
+	Proof     json.RawMessage
 }
 
 // maxNote is the longest note, in code points.
@@ -445,7 +446,7 @@ func (d *Desk) deny(ctx context.Context, id ID, a Answer, reported bool, also ..
 
 func (d *Desk) decision(r *Request, a Answer) (Decision, error) {
 	out := Decision{By: a.By, Level: a.Level, AMR: a.AMR, AuthTime: a.AuthTime, Via: a.Via, Device: a.Device,
-		Locale: Locale(a.Locale), Note: a.Note, Simulated: a.Simulated}
+		Locale: Locale(a.Locale), Note: a.Note, Simulated: a.Simulated, Proof: a.Proof}
 	shown, err := d.onScreen(r, a)
 	if err != nil {
 		return out, err

@@ -134,6 +134,10 @@ type Decision struct {
 	Note       string    `json:"note,omitempty"`
 	Reported   bool      `json:"reported,omitempty"`  // denied as suspicious
 	Simulated  bool      `json:"simulated,omitempty"` // no person pressed anything
+
+	// Proof is what the page's door keeps to prove the decision by itself, such as an assertion of a passkey; its form is
+	// for the door to say. It goes with the facts.
+	Proof json.RawMessage `json:"proof,omitempty"`
 }
 
 // Rule says when decisions are enough.

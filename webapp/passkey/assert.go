@@ -3,6 +3,7 @@ package passkey
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -21,6 +22,8 @@ type Proof struct {
 	At     time.Time
 	Held   bool // the passkey is too new for what takes one
 	Writes []approvals.Write
+
+	Evidence json.RawMessage // of a confirmation: an [Evidence]
 }
 
 // BeginSignIn makes the options for signing in with any passkey of anybody (discoverable credentials, section 6.3.3).
@@ -37,7 +40,12 @@ func (k *Keeper) BeginSignIn(bound string) (Options, error) {
 
 // SignIn finds out who answered.
 func (k *Keeper) SignIn(ctx context.Context, bound string, a Answer) (Proof, error) {
-	return k.assert(ctx, forSigningIn, a, "", k.nonce(forSigningIn, bound, "", a.Ticket))
+	parsed, err := k.parse(ctx, forSigningIn, "", a)
+	if err != nil {
+		return Proof{}, err
+	}
+	proof, _, err := k.assert(ctx, forSigningIn, a.Ticket, parsed, "", k.nonce(forSigningIn, bound, "", a.Ticket))
+	return proof, err
 }
 
 // BeginConfirm makes the options for one decision of a person. It writes nothing. [ErrUnknown] when they have no
@@ -55,68 +63,87 @@ func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound s
 		return Options{}, fmt.Errorf("begin confirmation: %w", err)
 	}
 	ticket := k.ticket()
-	options.Response.Challenge = m.challenge(k.nonce(forConfirming, bound, p, ticket))
+	options.Response.Challenge = challengeOf(m.signed(k.nonce(forConfirming, bound, p, ticket)))
 	return Options{PublicKey: options.Response, Ticket: ticket}, nil
 }
 
 // Confirm checks that this person, on this sign-in, confirmed exactly this matter.
 func (k *Keeper) Confirm(ctx context.Context, p approvals.PersonID, bound string, m Matter, a Answer) (Proof, error) {
-	return k.assert(ctx, forConfirming, a, p, m.challenge(k.nonce(forConfirming, bound, p, a.Ticket)))
-}
-
-// assert checks an assertion over a challenge (section 7.2). want is whose it must be; empty: whoever signed.
-func (k *Keeper) assert(ctx context.Context, purpose string, a Answer, want approvals.PersonID, challenge []byte) (
-	Proof, error) {
-	spent, err := k.spend(a.Ticket)
+	signed := m.signed(k.nonce(forConfirming, bound, p, a.Ticket))
+	parsed, err := k.parse(ctx, forConfirming, p, a)
 	if err != nil {
 		return Proof{}, err
 	}
+	proof, c, err := k.assert(ctx, forConfirming, a.Ticket, parsed, p, challengeOf(signed))
+	if err == nil {
+		proof.Evidence = k.evidence(c, signed, parsed)
+	}
+	return proof, err
+}
+
+// parse reads an answer whose challenge is young enough.
+func (k *Keeper) parse(ctx context.Context, purpose string, p approvals.PersonID, a Answer) (
+	*protocol.ParsedCredentialAssertionData, error) {
+	if _, err := k.spend(a.Ticket); err != nil {
+		return nil, err
+	}
 	if err := a.check(); err != nil {
-		return Proof{}, k.refused(ctx, purpose, want, err)
+		return nil, k.refused(ctx, purpose, p, err)
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes([]byte(a.Credential))
 	if err != nil {
-		return Proof{}, k.refused(ctx, purpose, want, err)
+		return nil, k.refused(ctx, purpose, p, err)
+	}
+	return parsed, nil
+}
+
+// assert checks an assertion over a challenge (section 7.2). want is whose it must be; empty: whoever signed.
+func (k *Keeper) assert(ctx context.Context, purpose, ticket string, parsed *protocol.ParsedCredentialAssertionData,
+	want approvals.PersonID, challenge []byte) (Proof, Credential, error) {
+	spent, err := k.spend(ticket)
+	if err != nil {
+		return Proof{}, Credential{}, err
 	}
 	person, err := k.ownerOf(ctx, parsed.RawID)
 	if err == nil && want != "" && person != want {
 		err = ErrUnknown
 	}
 	if err != nil {
-		return Proof{}, err
+		return Proof{}, Credential{}, err
 	}
 	if !parsed.Response.AuthenticatorData.Flags.HasUserVerified() {
-		return Proof{}, ErrUnverified
+		return Proof{}, Credential{}, ErrUnverified
 	}
 	u, s, err := k.user(ctx, Owner{Person: person})
 	if err != nil {
-		return Proof{}, err
+		return Proof{}, Credential{}, err
 	}
 	used, err := k.party.ValidateLogin(u, webauthn.SessionData{UserID: u.handle,
 		Challenge:        base64.RawURLEncoding.EncodeToString(challenge),
 		UserVerification: protocol.VerificationRequired}, parsed)
 	if err != nil {
-		return Proof{}, k.refused(ctx, purpose, person, err)
+		return Proof{}, Credential{}, k.refused(ctx, purpose, person, err)
 	}
 	return k.prove(ctx, s, used, spent)
 }
 
 // prove notes the use of a passkey whose signature was right. A counter that did not move on means that two devices sign
 // with one key (section 6.1.1): it is refused, because nobody can tell which of them is the person's.
-func (k *Keeper) prove(ctx context.Context, s *shelf, used *webauthn.Credential, spent approvals.Write) (Proof, error) {
+func (k *Keeper) prove(ctx context.Context, s *shelf, used *webauthn.Credential, spent approvals.Write) (
+	Proof, Credential, error) {
 	at := s.find(used.ID)
 	if at < 0 {
-		return Proof{}, ErrUnknown
+		return Proof{}, Credential{}, ErrUnknown
 	}
 	if used.Authenticator.CloneWarning {
 		k.Log.WarnContext(ctx, "passkey counter went back", "person", s.Person)
-		return Proof{}, ErrCloned
+		return Proof{}, Credential{}, ErrCloned
 	}
 	now := k.Now()
 	c := &s.Credentials[at]
 	c.SignCount, c.BackedUp, c.UsedAt = used.Authenticator.SignCount, used.Flags.BackupState, now
 	return Proof{Person: s.Person, AMR: c.amr(), At: now, Held: now.Before(c.HeldUntil),
-		Writes: []approvals.Write{spent, s.put()}}, nil
+		Writes: []approvals.Write{spent, s.put()}}, *c, nil
 }
 
 // Commit makes the writes of a proof and of what it is for. A challenge that was spent meanwhile is [ErrRefused].

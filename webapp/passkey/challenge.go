@@ -31,10 +31,13 @@ type Matter struct {
 	Granted    string // digest of what the agent gets
 }
 
-// challenge is the SHA-256 of a matter and a fresh nonce, in canonical JSON (RFC 8785).
-func (m Matter) challenge(nonce []byte) []byte {
-	sum := sha256.Sum256(approvals.Canonical(map[string]any{"nonce": base64.RawURLEncoding.EncodeToString(nonce),
-		"verb": m.Verb, "disclosure": m.Disclosure, "granted": m.Granted}))
+// signed is what the challenge of a matter is the SHA-256 of, under a fresh nonce.
+func (m Matter) signed(nonce []byte) []byte {
+	return m.canonical(base64.RawURLEncoding.EncodeToString(nonce))
+}
+
+func challengeOf(signed []byte) []byte {
+	sum := sha256.Sum256(signed)
 	return sum[:]
 }
 

@@ -3,6 +3,7 @@
 //	adding a passkey                         add.go
 //	signing in, confirming one decision      assert.go
 //	challenges: derived, five minutes, once  challenge.go
+//	what proves a decision for ever          evidence.go
 //	what is stored of a person's passkeys    record.go
 //
 // Every ceremony asks for user verification and refuses an answer without it. A challenge is derived from the root key,

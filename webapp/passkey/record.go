@@ -113,6 +113,18 @@ func (k *Keeper) List(ctx context.Context, p approvals.PersonID) ([]Credential, 
 	return s.Credentials, nil
 }
 
+// Never reports whether a person has never had a passkey: one that is removed or lost counts.
+func (k *Keeper) Never(ctx context.Context, p approvals.PersonID) (bool, error) {
+	_, err := k.Records.Get(ctx, kindShelf, string(p))
+	if errors.Is(err, approvals.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read passkeys: %w", err)
+	}
+	return false, nil
+}
+
 // owner is whose a credential is.
 type owner struct {
 	V      int                `json:"v"`
