@@ -25,12 +25,13 @@ type Directory struct {
 	people  *cache[*Person]
 	agents  *cache[*Agent]
 	names   *cache[PersonID]
+	now     func() time.Time
 }
 
 // NewDirectory returns a directory over records. fresh is how old a value may get when other processes write too; 0
 // when this process is the only one.
 func NewDirectory(records Records, hub *Hub, fresh time.Duration, now func() time.Time) *Directory {
-	d := &Directory{records: records, hub: hub,
+	d := &Directory{records: records, hub: hub, now: now,
 		people: newCache[*Person](100_000, fresh, now),
 		agents: newCache[*Agent](10_000, fresh, now),
 		names:  newCache[PersonID](200_000, fresh, now)}
@@ -110,7 +111,8 @@ func (d *Directory) Find(ctx context.Context, names ...string) (*Person, error) 
 
 // SavePerson creates a person, or replaces the revision that was read. A name that belongs to somebody else is
 // [ErrTaken]; a person changed in between is [ErrConflict], and is read anew by whoever tries again. also commits in the
-// same transaction: what an edge keeps of one of the person's addresses.
+// same transaction: what an edge keeps of one of the person's addresses. A number that is new to somebody who was there
+// before sets [Person.ReachChangedAt].
 func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -123,6 +125,9 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) er
 			return err
 		}
 		old = before.names()
+		if p.Phone != "" && p.Phone != before.Phone {
+			p.ReachChangedAt = d.now()
+		}
 	}
 	value, err := json.Marshal(p)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"assent/approvals"
 	"assent/webapp/passkey"
@@ -22,6 +23,28 @@ func (h *Handler) confirms(v *visit, r *approvals.Request) (takes, has bool, err
 		return takes, false, err
 	}
 	return takes || len(list) > 0, len(list) > 0, nil
+}
+
+// heldUntil is until when a person cannot approve what takes a passkey, whichever they use: a number or a device of theirs
+// is too new, or all passkeys are. Zero or past: they can.
+func (h *Handler) heldUntil(v *visit) (time.Time, error) {
+	var until, first time.Time
+	if changed := v.who.person.ReachChangedAt; !changed.IsZero() {
+		until = changed.Add(h.Hold)
+	}
+	if h.passkeys == nil {
+		return until, nil
+	}
+	list, err := h.passkeys.List(v.Context(), v.who.Person)
+	for i, c := range list {
+		if i == 0 || c.HeldUntil.Before(first) {
+			first = c.HeldUntil
+		}
+	}
+	if first.After(until) {
+		until = first
+	}
+	return until, err
 }
 
 // matter is what an approval of r says yes to: the words on the screen, and what is granted by it, which is less than what
@@ -78,7 +101,7 @@ func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer,
 	s := *v.who
 	s.Confirmed, s.Seen = proof.At, proof.At
 	next, writes := h.turn(s, v.who.record())
-	a.Level, a.AMR, a.AuthTime = approvals.LevelPasskey, proof.AMR, proof.At
+	a.Level, a.AMR, a.AuthTime, a.Proof = approvals.LevelPasskey, proof.AMR, proof.At, proof.Evidence
 	a.Also = append(proof.Writes, writes...)
 	return next, nil
 }
@@ -91,6 +114,13 @@ func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Va
 	}
 	if h.passkeys == nil || values.Get("credential") == "" {
 		return h.onceMore(v, r, a.Choice, http.StatusUnprocessableEntity, "alert.confirm", "")
+	}
+	held, err := h.heldUntil(v)
+	if err != nil {
+		return answer{}, err
+	}
+	if r.Level >= approvals.LevelPasskey && h.Now().Before(held) {
+		return h.onceMore(v, r, a.Choice, http.StatusUnprocessableEntity, "passkey.held", "")
 	}
 	next, err := h.confirmed(v, r, &a, passkeyAnswer(values))
 	if err == nil {

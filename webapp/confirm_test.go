@@ -106,9 +106,13 @@ func TestNewPasskeyIsHeld(t *testing.T) {
 	b, d := w.signedIn("ann"), newDevice()
 	b.byCode("ann")
 	b.use(b.get("/passkeys"), "/passkeys", d.Create).want(http.StatusSeeOther)
-	r := w.ask("ann", payment, high, func(a *approvals.Ask) { a.Life = 24 * time.Hour })
-	b.use(b.open(r), "/approve", d.Get).want(http.StatusUnprocessableEntity, "This passkey is too new for this approval.")
-	w.advance(newHold)
+	r := w.ask("ann", payment, high, func(a *approvals.Ask) { a.Life = 48 * time.Hour })
+	b.use(b.open(r), "/approve", d.Get).want(http.StatusUnprocessableEntity, "a passkey, number or device of yours is too new")
+	b.open(r).want(http.StatusOK, "You can approve this from 3 Mar 14:26 CET").lacks(`data-begin="/requests/x`)
+	low := w.ask("ann", payment)
+	b.press(b.open(low), "/approve").want(http.StatusSeeOther) // takes none, and is not held
+	w.advance(testHold)
+	b.use(b.get("/signin"), "/signin/passkey", d.Get).want(http.StatusSeeOther)
 	b.use(b.open(r), "/approve", d.Get).want(http.StatusSeeOther)
 	if got := w.read(r); got.State != approvals.Approved {
 		t.Error(got.State)

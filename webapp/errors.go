@@ -12,6 +12,7 @@ import (
 // What can be wrong with a visit, beside the desk's own errors.
 var (
 	errSignIn    = errors.New("nobody is signed in")
+	errNotFresh  = errors.New("sign-in is too old for this")
 	errCrossSite = errors.New("form came from another site")
 	errForm      = errors.New("form is not one of ours")
 	errTooLarge  = errors.New("form is too large")
@@ -63,6 +64,9 @@ type problemView struct {
 func (h *Handler) explain(w http.ResponseWriter, v *visit, err error) answer {
 	if errors.Is(err, errSignIn) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(v.here()))}
+	}
+	if errors.Is(err, errNotFresh) {
+		return answer{to: v.path("/signin?fresh=1&next=" + url.QueryEscape(v.here()))}
 	}
 	status, text := h.judge(v.Context(), err)
 	view := problemView{Text: text}

@@ -29,6 +29,9 @@ import (
 
 var start = time.Date(2026, 3, 2, 13, 26, 0, 0, time.UTC)
 
+// testHold is how long what is new is held.
+const testHold = 24 * time.Hour
+
 // world is a whole service without its other doors: real store, real desk, pages over HTTP, and a clock that tests move.
 type world struct {
 	t       testing.TB
@@ -122,7 +125,7 @@ func (w *world) open(dev bool) {
 	w.drawer = &drawer{records: db, now: w.clock, kept: map[string]kept{}}
 	w.pages, err = New(Config{Push: w.pushes, Devices: w.drawer, Desk: w.desk, Directory: w.people, Records: db,
 		Root: w.root, Hub: w.hub,
-		PagesURL: at, Now: w.clock, Log: log, Dev: dev,
+		PagesURL: at, Hold: testHold, Now: w.clock, Log: log, Dev: dev,
 		CanSend: func(*approvals.Person) bool { return w.canSend }})
 	check(t, err)
 }

@@ -7,8 +7,10 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -65,8 +67,12 @@ func ownPath(next string) string {
 // the account, the inbox otherwise.
 func (v *visit) here() string {
 	const prefix = len("/requests/") + 26
-	if p := v.URL.Path; len(p) >= prefix {
+	p := v.URL.Path
+	if len(p) >= prefix && strings.HasPrefix(p, "/requests/") {
 		return ownPath(p[:prefix])
 	}
-	return ownPath(v.URL.Path)
+	for p != "/" && !ownPage.MatchString(p) { // the form of a page lies below it
+		p = path.Dir(p)
+	}
+	return ownPath(p)
 }

@@ -36,6 +36,9 @@ type Config struct {
 	// CanSend reports whether the person has a channel that can carry a one-time code.
 	CanSend func(p *approvals.Person) bool
 
+	// Hold is how long a new passkey, number or device keeps its person from approving what takes a passkey; 0: not at all.
+	Hold time.Duration
+
 	// Push offers notifications in browsers; nil: there are none.
 	Push Push
 

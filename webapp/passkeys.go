@@ -12,9 +12,11 @@ import (
 	"assent/webapp/passkey"
 )
 
-// newHold is how long a passkey that was added on the strength of a code is kept from approving what takes a passkey.
-// Whoever got hold of a phone number does not get that with it.
-const newHold = 12 * time.Hour
+// directly is how soon after an invitation was accepted a passkey still counts as made on it.
+const directly = time.Hour
+
+// freshFor is how long a sign-in, or a confirmation by passkey, counts as one of just now.
+const freshFor = 10 * time.Minute
 
 // formPasskeys is what the forms of the page are tied to, in the place of a request.
 const formPasskeys approvals.ID = "passkeys"
@@ -26,6 +28,7 @@ type passkeysView struct {
 	Suggest string // name for a new one: this device
 	Room    bool   // for one more
 	Alone   bool   // the only one is the only way in, and stays
+	Stale   bool   // removing one takes a new sign-in
 	Problem string // key
 }
 
@@ -57,7 +60,8 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 		return answer{}, err
 	}
 	view := &passkeysView{Token: h.formToken(v.who, formPasskeys), Suggest: device(v.UserAgent()),
-		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !h.CanSend(v.who.person)}
+		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !h.CanSend(v.who.person),
+		Stale: v.isFresh() != nil}
 	for _, c := range list {
 		view.Rows = append(view.Rows, h.passkeyRow(v, c))
 	}
@@ -115,25 +119,54 @@ func (h *Handler) beginPasskey(v *visit) (answer, error) {
 	return answer{json: options}, nil
 }
 
-// addPasskey keeps what the browser made. One that was added on an invitation, or by somebody who came with a passkey, is
-// good for everything at once.
+// isFresh returns [errNotFresh] unless the person has shown just now that it is them.
+func (v *visit) isFresh() error {
+	last := v.who.AuthTime
+	if v.who.Confirmed.After(last) {
+		last = v.who.Confirmed
+	}
+	if v.h.Now().Sub(last) > freshFor {
+		return errNotFresh
+	}
+	return nil
+}
+
+// holdOf is how long a passkey that is added now is kept from what takes one: whoever got hold of a phone number, or of a
+// cookie, does not get that with it. Only the very first one that a person ever makes is good at once, and only straight
+// from the invitation: otherwise nobody could start. After a recovery there is no such exception, as whoever talked an
+// operator into it would be the one to profit.
+func (h *Handler) holdOf(v *visit) (time.Duration, error) {
+	if !v.who.Invited || !v.who.person.SignedOutAt.IsZero() || h.Now().Sub(v.who.AuthTime) > directly {
+		return h.Hold, nil
+	}
+	first, err := h.passkeys.Never(v.Context(), v.who.Person)
+	if err != nil || !first {
+		return h.Hold, err
+	}
+	return 0, nil
+}
+
+// addPasskey keeps what the browser made.
 func (h *Handler) addPasskey(v *visit) (answer, error) {
 	values, err := h.keeping(v, "name", "ticket", "credential")
 	if err != nil {
 		return answer{}, err
 	}
 	a := passkey.Addition{Answer: passkeyAnswer(values), Name: values.Get("name")}
-	if !v.who.Invited && v.who.Level < approvals.LevelPasskey {
-		a.Hold = newHold
+	if a.Hold, err = h.holdOf(v); err != nil {
+		return answer{}, err
 	}
 	_, err = h.passkeys.Add(v.Context(), v.owner(), v.who.ID, a)
 	return h.kept(v, err)
 }
 
-// removePasskey forgets one.
+// removePasskey forgets one, for whoever has signed in just now.
 func (h *Handler) removePasskey(v *visit) (answer, error) {
 	values, err := h.keeping(v, "key")
 	if err != nil {
+		return answer{}, err
+	}
+	if err := v.isFresh(); err != nil {
 		return answer{}, err
 	}
 	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), h.CanSend(v.who.person))

@@ -105,7 +105,7 @@ func TestEnrolment(t *testing.T) {
 		want(http.StatusOK, "My <b>phone</b>", "Added 14:26 CET.", "Not used yet.").lacks("New: confirms")
 	b.byCode("ann")
 	b.follow(b.use(b.get("/passkeys"), "/passkeys", newDevice().Create)).
-		want(http.StatusOK, "New: confirms approvals that take a passkey from 3 Mar 02:26 CET.")
+		want(http.StatusOK, "New: confirms approvals that take a passkey from 3 Mar 14:26 CET.")
 	if !strings.Contains(b.get("/?lang=ko").words(), "패스키") {
 		t.Error("no way to the passkeys")
 	}

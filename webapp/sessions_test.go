@@ -27,8 +27,11 @@ func (b *browserOf) held() string {
 
 // with is a browser that has nothing but somebody's session cookie, as a thief of it would.
 func (w *world) with(secret string) *browserOf {
+	w.t.Helper()
 	b := w.browser()
-	b.header.Set("Cookie", w.pages.cookie(cookieSession, secret, time.Hour).Name+"="+secret)
+	at, err := url.Parse(w.server.URL)
+	check(w.t, err)
+	b.client.Jar.SetCookies(at, []*http.Cookie{w.pages.cookie(cookieSession, secret, time.Hour)})
 	return b
 }
 
@@ -55,9 +58,7 @@ func TestSecretTurns(t *testing.T) {
 	if second == first || !b.isIn() {
 		t.Fatalf("turned: %v, signed in: %v", second != first, b.isIn())
 	}
-	late := w.browser() // whose answer with the new secret was lost
-	at, _ := url.Parse(w.server.URL)
-	late.client.Jar.SetCookies(at, []*http.Cookie{w.pages.cookie(cookieSession, first, time.Hour)})
+	late := w.with(first) // whose answer with the new secret was lost
 	w.advance(turnOverlap - time.Second)
 	if !late.isIn() || late.held() != second {
 		t.Error("who missed the new secret is not given it again")
@@ -133,9 +134,7 @@ func TestNoFixation(t *testing.T) {
 		t.Errorf("the live page of before is told %s, want to come back with the new cookie", e.name)
 	}
 	planted := newSecret()
-	victim := w.browser()
-	at, _ := url.Parse(w.server.URL)
-	victim.client.Jar.SetCookies(at, []*http.Cookie{w.pages.cookie(cookieSession, planted, time.Hour)})
+	victim := w.with(planted)
 	victim.use(victim.get("/signin"), "/signin/passkey", d.Get).want(http.StatusSeeOther)
 	if victim.held() == planted || w.with(planted).isIn() || !victim.isIn() {
 		t.Error("a planted secret leads in")
@@ -242,10 +241,7 @@ func TestSessionsOfBefore(t *testing.T) {
 		check(t, err)
 		check(t, w.store.Apply(t.Context(), approvals.PutNew(kindSession,
 			w.root.Name(keys.LabelCookie, cookieSession, secret), value, w.clock().Add(sessionIdle))))
-		b := w.browser()
-		at, _ := url.Parse(w.server.URL)
-		b.client.Jar.SetCookies(at, []*http.Cookie{w.pages.cookie(cookieSession, secret, time.Hour)})
-		return b
+		return w.with(secret)
 	}
 	used, unused, b := before(), before(), w.signedIn("ann")
 	form := used.open(w.ask("ann", payment))

@@ -44,6 +44,8 @@ type requestView struct {
 	StepUp bool   // approving needs a better sign-in first
 	Key    bool   // approving takes a passkey, and the person has one
 	NoKey  bool   // approving takes a passkey, and the person has none
+	Held   string // until when something of the person is too new for that; "" when nothing is
+	Proof  string // what proves the decision by itself; "" when nothing does
 	Undo   bool   // the approval can still be withdrawn
 
 	Ends string
@@ -120,6 +122,9 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 			return nil, err
 		}
 		view.Key, view.NoKey, view.StepUp = has && takes, takes && !has, view.StepUp && !takes
+		if view.Held, err = h.heldWords(v, r, has); err != nil {
+			return nil, err
+		}
 	}
 	if view.Stage == "open" && view.Code != "" {
 		if view.Again, err = h.sameCode(v, r, now); err != nil {
@@ -135,6 +140,18 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 	}
 	view.Live = live{URL: v.path("/live?" + follows.Encode()), Seen: view.version(v.lang)}
 	return view, nil
+}
+
+// heldWords is when approving r becomes possible, for whoever has a passkey and something too new beside it.
+func (h *Handler) heldWords(v *visit, r *approvals.Request, has bool) (string, error) {
+	if !has || r.Level < approvals.LevelPasskey {
+		return "", nil
+	}
+	until, err := h.heldUntil(v)
+	if err != nil || !h.Now().Before(until) {
+		return "", err
+	}
+	return moment(until, h.Now(), v.who.person.Zone, v.lang), nil
 }
 
 // shown is what the page says, and what may be taken away from that: nothing more once something was.
@@ -231,6 +248,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	if n := len(r.Decisions); n > 0 {
 		last = r.Decisions[n-1]
 		view.Note, view.Digest, view.Canonical = last.Note, last.Digest, last.Disclosure
+		view.Proof = string(last.Proof)
 	}
 	at := moment(last.At, now, r.Zone, v.lang)
 	view.Next = "next.ended"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,6 +45,16 @@ type (
 		Digest   string        `json:"digest,omitempty"`
 		Remark   string        `json:"remark,omitempty"` // of the operator who withdrew it
 		Timeline []timelineRow `json:"timeline"`
+
+		Decisions []decisionRow `json:"decisions,omitempty"`
+	}
+	decisionRow struct {
+		At      time.Time       `json:"at"`
+		Approve bool            `json:"approve"`
+		ACR     string          `json:"acr"`
+		Digest  string          `json:"digest,omitempty"` // of what was on the screen
+		Granted string          `json:"granted_digest,omitempty"`
+		Proof   json.RawMessage `json:"proof,omitempty"` // an Evidence of package passkey
 	}
 	withdrawal struct {
 		Reason string `json:"reason"` // for other operators
@@ -185,6 +196,13 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 				story.Asks = f.Text
 			}
 		}
+	}
+	for _, d := range r.Decisions {
+		row := decisionRow{At: d.At, Approve: d.Approve, ACR: d.Level.ACR(), Digest: d.Digest, Proof: d.Proof}
+		if d.Approve && r.Granted != nil {
+			row.Granted = r.Granted.Digest()
+		}
+		story.Decisions = append(story.Decisions, row)
 	}
 	for _, e := range approvals.Timeline(r, events) {
 		story.Timeline = append(story.Timeline, timelineRow{e, say(e, s.explain)})

@@ -106,6 +106,7 @@ type Config struct {
 	PromptsOpen      int      `default:"3" env:"ASSENT_PROMPTS_OPEN" toml:"prompts-open" placeholder:"N" help:"Pending requests of one agent for one person. 0: no limit."`
 	CoolDown         Seconds  `default:"900" env:"ASSENT_COOL_DOWN" toml:"cool-down" placeholder:"SECONDS" help:"How long an agent leaves a person alone after two denials in ten minutes; doubles each time. 0: not at all."`
 	PersonMessages   int      `default:"20" env:"ASSENT_PERSON_MESSAGES" toml:"person-messages" placeholder:"N" help:"Messages to one person in ten minutes; more wait, or stay in the inbox. 0: no limit."`
+	ChangeHold       Seconds  `default:"86400" env:"ASSENT_CHANGE_HOLD" toml:"change-hold" placeholder:"SECONDS" help:"How long a new passkey, number or device keeps a person from approving what takes a passkey. 0: not at all."`
 	QuietHours       string   `default:"fail" enum:"fail,break" env:"ASSENT_QUIET_HOURS" toml:"quiet-hours" help:"What becomes of a request that a person's quiet hours outlive: it fails at once, or its messages break through."`
 	LoudTypes        []string `env:"ASSENT_LOUD_TYPES" toml:"loud-types" placeholder:"TYPE" help:"Types of authorization_details that never wait for quiet hours to end."`
 

@@ -84,10 +84,16 @@ func (c *Config) ladder() (l channels.Ladder) {
 	return l
 }
 
+// maxChangeHold is a week.
+const maxChangeHold = Seconds(7 * 24 * 60 * 60)
+
 // checkPolicy refuses limits and ladders that cannot be.
 func (c *Config) checkPolicy() error {
 	if c.PromptsPerMinute < 0 || c.PromptsOpen < 0 || c.CoolDown < 0 || c.PersonMessages < 0 {
 		return errors.New("--prompts-per-minute, --prompts-open, --cool-down and --person-messages must not be negative")
+	}
+	if c.ChangeHold < 0 || c.ChangeHold > maxChangeHold {
+		return fmt.Errorf("--change-hold must be 0 to %d seconds", maxChangeHold)
 	}
 	if err := c.ladder().Validate(knownChannels...); err != nil {
 		return fmt.Errorf("configuration: %w", err)

@@ -47,3 +47,13 @@ func TestQuietHoursText(t *testing.T) {
 		}
 	}
 }
+
+// TestChangeHold: a hold that nobody could wait out, or that ends before it begins, is refused at the start.
+func TestChangeHold(t *testing.T) {
+	for hold, good := range map[Seconds]bool{0: true, 86400: true, maxChangeHold: true, -1: false, maxChangeHold + 1: false} {
+		c := Config{ChangeHold: hold}
+		if err := c.checkPolicy(); (err == nil) != good {
+			t.Errorf("%d seconds: %v", hold, err)
+		}
+	}
+}
