@@ -23,6 +23,10 @@ conformance: ## all tests, and whether they reach the rows of ciba/CONFORMANCE.m
 	  echo "$(GO) test $(RACE) ./..."; ASSENT_ROWS="$$rows" $(GO) test $(RACE) ./... && \
 	  $(GO) test -v -run '^TestConformanceReached$$' ./ciba -rows "$$rows"
 
+screenshots: ## every screen as a picture, in OUT (default: a new folder)
+	@out="$${OUT:-$$(mktemp -d)}"; mkdir -p "$$out"; out="$$(cd "$$out" && pwd)"; \
+	  $(GO) test -count=1 -timeout 30m -run '^TestScreenshots$$' ./webapp -screens "$$out" && echo "written to $$out"
+
 mutants: ## whether tests notice when one line of a row is broken
 	$(GO) test -v -timeout 1h -run '^TestMutants' ./ciba -mutants
 
@@ -42,5 +46,5 @@ fuzz: ## each fuzz target for T (default 1m)
 	  done; \
 	done
 
-.PHONY: help demo test check conformance mutants build bench long fuzz
+.PHONY: help demo test check conformance screenshots mutants build bench long fuzz
 .DEFAULT_GOAL := help
