@@ -2,12 +2,14 @@ package webapp
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -23,9 +25,24 @@ type assets struct {
 	files map[string]asset  // by hashed name
 }
 
+// asset is one file. Where that saves anything it is also kept compressed: files of ours hold no secret, whereas a page
+// holds the token of its forms beside text of an agent's choice, whose sizes together could give the token away (BREACH).
+// So pages go out as they are.
 type asset struct {
-	kind string
-	body []byte
+	kind   string
+	body   []byte
+	zipped []byte // gzip; nil when it is not smaller
+}
+
+func newAsset(kind string, body []byte) asset {
+	var out bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // a known level is no error
+	_, _ = z.Write(body)                                    // nor is memory
+	_ = z.Close()
+	if out.Len() >= len(body)*9/10 {
+		return asset{kind: kind, body: body}
+	}
+	return asset{kind, body, out.Bytes()}
 }
 
 var assetKinds = map[string]string{
@@ -53,7 +70,7 @@ func loadAssets() (*assets, error) {
 		}
 		sum := sha256.Sum256(body)
 		hashed := strings.TrimSuffix(e.Name(), ext) + "." + hex.EncodeToString(sum[:5]) + ext
-		a.names[e.Name()], a.files[hashed] = hashed, asset{kind, body}
+		a.names[e.Name()], a.files[hashed] = hashed, newAsset(kind, body)
 	}
 	return a, nil
 }
@@ -70,8 +87,8 @@ func loadWorker(a *assets) ([]byte, error) {
 
 // serveWorker answers browsers that look for a newer service worker. Its scope is below its own path, so it can be
 // registered where there are no pages.
-func (h *Handler) serveWorker(w http.ResponseWriter, _ *http.Request) {
-	asset{assetKinds[".js"], h.worker}.write(w, "no-cache")
+func (h *Handler) serveWorker(w http.ResponseWriter, r *http.Request) {
+	newAsset(assetKinds[".js"], h.worker).write(w, r, "no-cache")
 }
 
 // path is where a static file is served.
@@ -83,16 +100,36 @@ func (a *assets) serve(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	file.write(w, "public, max-age=31536000, immutable")
+	file.write(w, r, "public, max-age=31536000, immutable")
 }
 
 // favicon answers browsers that ask for the icon by its old name.
-func (a *assets) favicon(w http.ResponseWriter, _ *http.Request) {
-	a.files[a.names["icon.svg"]].write(w, "public, max-age=86400")
+func (a *assets) favicon(w http.ResponseWriter, r *http.Request) {
+	a.files[a.names["icon.svg"]].write(w, r, "public, max-age=86400")
 }
 
-func (f asset) write(w http.ResponseWriter, cache string) {
-	w.Header().Set("Content-Type", f.kind)
-	w.Header().Set("Cache-Control", cache)
-	_, _ = w.Write(f.body)
+func (f asset) write(w http.ResponseWriter, r *http.Request, cache string) {
+	head, body := w.Header(), f.body
+	head.Set("Content-Type", f.kind)
+	head.Set("Cache-Control", cache)
+	if f.zipped != nil {
+		head.Set("Vary", "Accept-Encoding")
+		if takesGzip(r.Header.Get("Accept-Encoding")) {
+			head.Set("Content-Encoding", "gzip")
+			body = f.zipped
+		}
+	}
+	head.Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}
+
+// takesGzip reports whether a browser accepts gzip (RFC 9110, section 12.5.3). Whoever writes that in an unusual way gets
+// the plain file.
+func takesGzip(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		if strings.TrimSpace(part) == "gzip" {
+			return true
+		}
+	}
+	return false
 }

@@ -20,7 +20,8 @@
 //	GET, POST /sessions                       where a person is signed in              sessions.go
 //	GET       /live                           server-sent fragments                    live.go
 //	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go
-//	GET       /sw.js, /manifest.webmanifest   notifications while no page is open      worker/sw.js, push.go
+//	GET       /sw.js                          notifications while no page is open      worker/sw.js, push.go
+//	GET       /shell.js, /offline, /offline/sent, /manifest.webmanifest               worker/shell.js, offline.go
 //	GET       /static/{name}.{hash}.{ext}, /favicon.ico, /robots.txt                   assets.go
 //
 // A GET or HEAD changes nothing: robots open links. A decision is a POST by a signed-in approver, bound by a digest to

@@ -56,7 +56,8 @@ type Handler struct {
 	secure bool   // cookies are Secure and __Host-
 	pages  *pages
 	static *assets
-	worker []byte // the service worker
+	worker []byte // the service worker of notifications
+	shell  []byte // the one of the shell
 	lookup *limiter
 	tests  *limiter // of notifications, by person
 	router http.Handler
@@ -86,6 +87,9 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	if h.worker, err = loadWorker(h.static); err != nil {
+		return nil, err
+	}
+	if h.shell, err = loadShell(h); err != nil {
 		return nil, err
 	}
 	if err := h.openPasskeys(); err != nil {
@@ -172,8 +176,12 @@ func (h *Handler) routes() http.Handler {
 		post("/push/check", h.verified)
 		post("/push/unsubscribe", h.unsubscribe)
 		r.Get("/sw.js", h.serveWorker)
-		r.Get("/manifest.webmanifest", h.manifest)
 	}
+	for _, p := range offlinePages {
+		get(p.path, offline(p.view))
+	}
+	r.Get("/shell.js", h.serveShell)
+	r.Get("/manifest.webmanifest", h.manifest)
 	r.Get("/static/{file}", h.static.serve)
 	r.Head("/static/{file}", h.static.serve)
 	r.Get("/favicon.ico", h.static.favicon)

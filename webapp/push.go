@@ -3,7 +3,6 @@ package webapp
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -140,19 +139,4 @@ func (h *Handler) unsubscribe(v *visit) (answer, error) {
 		return answer{}, fmt.Errorf("unsubscribe: %w", err)
 	}
 	return answer{status: http.StatusNoContent}, nil
-}
-
-// manifest lets phones keep the pages like an app; on some, notifications reach nothing else.
-func (h *Handler) manifest(w http.ResponseWriter, _ *http.Request) {
-	icon := func(name, size, purpose string) map[string]string {
-		return map[string]string{"src": h.static.path(name), "sizes": size, "type": assetKinds[".png"], "purpose": purpose}
-	}
-	w.Header().Set("Content-Type", "application/manifest+json")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // a browser that has gone is no error of ours
-		"name": say(approvals.English, "brand"), "short_name": say(approvals.English, "brand"), "id": "/",
-		"start_url": "/", "scope": "/", "display": "standalone",
-		"background_color": "#f5f6f8", "theme_color": "#f5f6f8",
-		"icons": []any{icon("icon-192.png", "192x192", "any"), icon("icon-512.png", "512x512", "any")},
-	})
 }

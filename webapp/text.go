@@ -26,6 +26,7 @@ var texts = map[string]phrase{
 	"offline": {"You are offline. Nothing was sent. We will not send it later by ourselves.",
 		"오프라인이에요. 아무것도 보내지 않았어요. 나중에 자동으로 보내지도 않아요."},
 	"sending":   {"Sending…", "보내고 있어요…"},
+	"lost":      {"No connection. What you see may be out of date.", "연결이 끊겼어요. 지금 화면이 최신이 아닐 수 있어요."},
 	"signedOut": {"You are signed out. Reload the page to sign in.", "로그아웃됐어요. 새로 고쳐서 다시 로그인해 주세요."},
 
 	// A link's landing page.
@@ -321,6 +322,8 @@ var texts = map[string]phrase{
 	"guessed.title": {"Too many tries", "너무 여러 번 시도했어요"},
 	"guessed.body": {"We send no more codes for 24 hours. If this was not you, tell your operator.",
 		"24시간 동안 인증번호를 보내지 않아요. 직접 시도하지 않았다면 운영자에게 알려 주세요."},
+	"away.title":     {"You are offline", "오프라인이에요"},
+	"away.body":      {"This page appears as soon as the connection is back.", "연결되면 화면이 바로 나타나요."},
 	"noPage.title":   {"There is no such page", "없는 화면이에요"},
 	"noPage.body":    {"Open your inbox.", "요청함을 열어 주세요."},
 	"unknown.title":  {"We could not confirm", "결과를 확인하지 못했어요"},

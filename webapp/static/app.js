@@ -3,8 +3,8 @@
 
 const text = document.body.dataset;
 const policy = window.trustedTypes
-  ? window.trustedTypes.createPolicy('app', { createHTML: (html) => html })
-  : { createHTML: (html) => html };
+  ? window.trustedTypes.createPolicy('app', { createHTML: (html) => html, createScriptURL: (url) => (url === '/shell.js' ? url : '') })
+  : { createHTML: (html) => html, createScriptURL: (url) => url };
 const $ = (selector, root = document) => root.querySelector(selector);
 const seconds = () => performance.now() / 1000; // never the wall clock: phones are wrong by hours
 
@@ -49,9 +49,21 @@ function announce(words) {
   $('#say').textContent = words;
 }
 
+// notice says what holds for the whole page, to the eye and to the ear; without words it takes that back.
+function notice(words = '') {
+  const place = $('#notice');
+  if (place.textContent === words) return;
+  place.textContent = words;
+  place.hidden = !words;
+  if (words) announce(words);
+}
+
 // ---- Live ------------------------------------------------------------------------------------------------------
 
+// Only a page that somebody sees has a stream: a browser with one window has one, and no page speaks for another.
+
 const place = $('#live');
+const every = 10000; // milliseconds between questions while no stream gets through
 let stream;
 let poll;
 
@@ -88,14 +100,22 @@ function connect() {
   if (!place || stream || document.hidden) return;
   // An inbox that was away asks for everything again, so that all its clocks are right.
   stream = new EventSource(address({ seen: $('[data-stage]', place) ? place.dataset.seen : '' }));
-  stream.addEventListener('open', () => { clearInterval(poll); poll = 0; });
-  stream.addEventListener('clock', (event) => clock(event.data));
-  stream.addEventListener('show', (event) => show(event.data, event.lastEventId));
-  stream.addEventListener('end', () => { disconnect(); complain(text.signedOut); });
+  // The clock is the first word of every stream. Until it is heard, questions go the other way: some networks open a
+  // stream and then hold back what is in it.
+  if (!poll) poll = setInterval(ask, every);
+  stream.addEventListener('clock', (event) => { heard(); clock(event.data); });
+  stream.addEventListener('show', (event) => { heard(); show(event.data, event.lastEventId); });
+  stream.addEventListener('end', () => { disconnect(); notice(text.signedOut); });
   stream.addEventListener('error', () => {
-    if (!poll) poll = setInterval(ask, 10000);
-    if (stream && stream.readyState === EventSource.CLOSED) stream = undefined;
+    if (!poll) poll = setInterval(ask, every);
+    if (stream?.readyState === EventSource.CLOSED) stream = undefined;
   });
+}
+
+function heard() {
+  clearInterval(poll);
+  poll = 0;
+  notice();
 }
 
 function disconnect() {
@@ -109,11 +129,13 @@ function disconnect() {
 async function ask() {
   try {
     const answer = await fetch(address({ once: 1, seen: place.dataset.seen }), { cache: 'no-store' });
-    if (answer.status === 401) { disconnect(); complain(text.signedOut); return; }
+    if (answer.status === 401) { disconnect(); notice(text.signedOut); return; }
+    if (!answer.ok) { notice(text.lost); return; }
+    notice();
     if (answer.headers.get('Live-Left')) clock(answer.headers.get('Live-Left'));
     if (answer.status === 200) show(await answer.text(), answer.headers.get('Live-Id'));
   } catch {
-    // offline: the next round asks again
+    notice(text.lost); // the next round asks again
   }
 }
 
@@ -156,7 +178,7 @@ document.addEventListener('submit', (event) => {
 
 function complain(words) {
   const problem = $('#problem');
-  if (!problem) return announce(words);
+  if (!problem) return notice(words);
   problem.textContent = words;
   problem.hidden = false;
 }
@@ -173,14 +195,17 @@ function opened() {
   }).catch(() => { told = false; });
 }
 
-// recheck asks for the truth after an answer that got lost, and never assumes one.
+// recheck asks for the truth where a page or an answer got lost, and never assumes one: the address that the server
+// named; the page itself; after a form, the request that it was about, or the inbox.
 function recheck() {
-  const again = $('[data-again]')?.dataset.again;
-  if (!again) return;
+  const lost = $('[data-again]')?.dataset;
+  if (!lost) return;
+  const about = location.pathname.match(/^\/requests\/[0-9a-z]{26}/) || ['/'];
+  const again = lost.again || (lost.sent === 'true' ? about[0] : location.pathname) + location.search;
   const look = async () => {
     try {
       const answer = await fetch(again, { cache: 'no-store' });
-      if (answer.ok) { location.replace(again); return; }
+      if (answer.status < 500) { location.replace(again); return; }
     } catch {
       // still out of reach
     }
@@ -197,9 +222,18 @@ function awake() {
   opened();
 }
 
+// settle makes the browser keep what it shows without a network, once it has nothing better to do.
+function settle() {
+  const url = text.shell && navigator.serviceWorker && policy.createScriptURL(text.shell);
+  if (url) navigator.serviceWorker.register(url).catch(() => {}); // without it, browsers show a page of their own
+}
+
 document.addEventListener('visibilitychange', () => (document.hidden ? disconnect() : awake()));
 addEventListener('pagehide', disconnect);
 addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
+addEventListener('load', () => setTimeout(settle, 1000));
+addEventListener('offline', () => { if (place) notice(text.lost); });
+addEventListener('online', () => { if (place && !document.hidden) ask(); });
 if (place) {
   wind();
   tick();
