@@ -121,7 +121,7 @@ func TestRaceOfTwoDevices(t *testing.T) {
 	rowtest.Row(t, "REQ-275")
 	w := newWorld(t, false)
 	one, two := w.signedIn("ann"), w.signedIn("ann")
-	for range 20 {
+	for range 100 {
 		r := w.ask("ann", payment)
 		at := "/requests/" + string(r.ID)
 		yes, no := one.get(at), two.get(at)

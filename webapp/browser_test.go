@@ -44,7 +44,7 @@ const sent = `(async (id, digest) => {
 
 // A person with a real browser: the invitation, the first passkey, an approval by it; refused without verification of the
 // user, on another request and over another text.
-func TestPasskeyInABrowser(t *testing.T) {
+func TestUX04Passkey(t *testing.T) {
 	w := newBrowserWorld(t)
 	c := newChromium(t)
 	inv, err := w.pages.Invite(t.Context(), "ann")

@@ -49,10 +49,17 @@ type world struct {
 	pushes  *pushes
 	quiet   bool        // no server: for tests in a bubble of fake time
 	lose    atomic.Bool // the next commits of requests succeed, and nobody hears of it
+	network atomic.Pointer[between]
 
 	mu  sync.Mutex
 	now time.Time
 }
+
+// between is a network that does what it likes with what passes through it.
+type between func(rw http.ResponseWriter, r *http.Request, to http.Handler)
+
+// gone is a network on which nothing passes.
+func gone(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
 
 func (w *world) clock() time.Time {
 	if w.quiet {
@@ -108,6 +115,10 @@ func (w *world) open(dev bool) {
 		w.desk.Ceiling = approvals.LevelLink
 	}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if n := w.network.Load(); n != nil {
+			(*n)(rw, r, w.pages)
+			return
+		}
 		w.pages.ServeHTTP(rw, r)
 	}))
 	at := "https://ap.example.com"

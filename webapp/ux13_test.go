@@ -162,6 +162,9 @@ func TestUX13EveryScreen(t *testing.T) {
 				for _, v := range s.violations(axe) {
 					t.Errorf("axe: %s", v)
 				}
+				for _, v := range s.finds(small) {
+					t.Errorf("small target: %s", v)
+				}
 				s.everySize()
 			})
 		}
