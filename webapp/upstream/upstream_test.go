@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"context"
 
 	"assent/approvals"
 	"assent/approvals/keys"
@@ -32,7 +31,7 @@ const (
 // house is a keeper over a real store, and a provider.
 type house struct {
 	*upstream.Keeper
-	t        *testing.T
+	t        testing.TB
 	store    store.Store
 	config   upstream.Config
 	provider *upstreamtest.Provider
@@ -62,7 +61,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-func newHouse(t *testing.T, change ...func(*upstream.Settings)) *house {
+func newHouse(t testing.TB, change ...func(*upstream.Settings)) *house {
 	t.Helper()
 	h := &house{t: t, now: start, logged: &bytes.Buffer{}, since: map[approvals.PersonID]time.Time{}}
 	db, err := store.Open(t.Context(), "bolt:"+filepath.Join(t.TempDir(), "assent.db"), h.clock)
@@ -224,6 +223,287 @@ func TestRefusals(t *testing.T) {
 			h.provider.Break(upstreamtest.Faults{})
 			if _, err = h.signIn(upstream.Wish{}); !errors.Is(err, upstream.ErrNotConnected) {
 				t.Errorf("healed: %v", err)
+			}
+		})
+	}
+}
+
+// A state counts once, for the browser that asked for it, while it is young, and for what it was made for; all that also
+// after a restart.
+func TestStates(t *testing.T) {
+	tests := []struct {
+		name string
+		use  func(h *house, b upstream.Back) error
+		want error
+		why  string
+	}{
+		{"used twice", func(h *house, b upstream.Back) error {
+			if _, err := h.use(bound, b); err != nil {
+				return err
+			}
+			_, err := h.use(bound, b)
+			return err
+		}, upstream.ErrOver, "spent"},
+		{"used twice with a restart between", func(h *house, b upstream.Back) error {
+			if _, err := h.use(bound, b); err != nil {
+				return err
+			}
+			h.restart()
+			_, err := h.use(bound, b)
+			return err
+		}, upstream.ErrOver, "spent"},
+		{"on another browser", func(h *house, b upstream.Back) error { _, err := h.use(other, b); return err }, upstream.ErrOver, "state"},
+		{"without a browser", func(h *house, b upstream.Back) error { _, err := h.use("", b); return err }, upstream.ErrOver, "state"},
+		{"changed", func(h *house, b upstream.Back) error {
+			b.State = b.State[:40] + "A" + b.State[41:]
+			_, err := h.use(bound, b)
+			return err
+		}, upstream.ErrOver, "state"},
+		{"too late", func(h *house, b upstream.Back) error {
+			h.advance(upstream.Life)
+			_, err := h.use(bound, b)
+			return err
+		}, upstream.ErrOver, "late"},
+		{"to connect with", func(h *house, b upstream.Back) error {
+			return h.Connect(h.t.Context(), "corp", bound, "ann", "session", b)
+		}, upstream.ErrOver, "purpose"},
+		{"another one's code", func(h *house, b upstream.Back) error {
+			b.Code = h.answer(upstream.Wish{}).Code // PKCE: the code was made for another verifier
+			_, err := h.use(bound, b)
+			return err
+		}, upstream.ErrRefused, "code"},
+		{"after a restart", func(h *house, b upstream.Back) error {
+			h.restart()
+			_, err := h.use(bound, b)
+			return err
+		}, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			check(t, h.connect("ann"))
+			h.provider.Break(upstreamtest.Faults{Reuse: true}) // a provider that would not notice
+			err := tt.use(h, h.answer(upstream.Wish{Next: "/"}))
+			if !errors.Is(err, tt.want) || err != nil && h.why() != tt.why {
+				t.Errorf("got %v because of %q, want %v because of %q", err, h.why(), tt.want, tt.why)
+			}
+		})
+	}
+}
+
+// A state to connect with is for one sign-in of one person.
+func TestConnectIsForOnePerson(t *testing.T) {
+	h := newHouse(t)
+	wish := upstream.Wish{Person: "ann", By: "session"}
+	for _, who := range [][2]string{{"min", "session"}, {"ann", "another session"}} {
+		err := h.Connect(t.Context(), "corp", bound, approvals.PersonID(who[0]), who[1], h.answer(wish))
+		if !errors.Is(err, upstream.ErrOver) || h.why() != "purpose" {
+			t.Errorf("%v: %v because of %s", who, err, h.why())
+		}
+	}
+	if _, err := h.signIn(wish); !errors.Is(err, upstream.ErrOver) || h.why() != "purpose" {
+		t.Errorf("signed in with it: %v because of %s", err, h.why())
+	}
+	for _, p := range []approvals.PersonID{"ann", "min"} {
+		if list, err := h.List(t.Context(), p); err != nil || len(list) > 0 {
+			t.Errorf("%s has %v, %v", p, list, err)
+		}
+	}
+}
+
+// Two answers to one state, side by side, sign in once.
+func TestStateRace(t *testing.T) {
+	h := newHouse(t)
+	check(t, h.connect("ann"))
+	h.provider.Break(upstreamtest.Faults{Reuse: true})
+	b := h.answer(upstream.Wish{})
+	var wg sync.WaitGroup
+	errs := make(chan error, 8)
+	for range cap(errs) {
+		wg.Go(func() { _, err := h.use(bound, b); errs <- err })
+	}
+	wg.Wait()
+	close(errs)
+	won := 0
+	for err := range errs {
+		switch {
+		case err == nil:
+			won++
+		case !errors.Is(err, upstream.ErrOver):
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of them signed in", won)
+	}
+}
+
+// An account is one person's, a person has one account at a provider, and what nobody has connected leads nowhere.
+func TestAccounts(t *testing.T) {
+	h := newHouse(t)
+	as := func(sub string) {
+		h.provider.SignIn(upstreamtest.User{"sub": sub, "email": "ann@example.com", "email_verified": true})
+	}
+	want := func(err, want error, what string) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	_, err := h.signIn(upstream.Wish{})
+	want(err, upstream.ErrNotConnected, "nobody's account")
+	want(h.connect("ann"), nil, "connect")
+	want(h.connect("ann"), nil, "connect again")
+	want(h.connect("min"), upstream.ErrTaken, "another's account")
+	as("a-2")
+	want(h.connect("ann"), upstream.ErrOther, "a second account")
+	_, err = h.signIn(upstream.Wish{})
+	want(err, upstream.ErrNotConnected, "an account with the same e-mail address")
+	want(h.connect("min"), nil, "connect the second account")
+	proof, err := h.signIn(upstream.Wish{})
+	if err != nil || proof.Person != "min" {
+		t.Errorf("%s, %v", proof.Person, err)
+	}
+	as("a-1")
+	proof, err = h.signIn(upstream.Wish{Next: "/passkeys"})
+	if err != nil || proof.Person != "ann" || proof.Next != "/passkeys" {
+		t.Errorf("%+v, %v", proof, err)
+	}
+
+	list, err := h.List(t.Context(), "ann")
+	check(t, err)
+	if len(list) != 1 || list[0].Label != "ann@example.com" || !list[0].Since.Equal(start) || list[0].UsedAt.IsZero() {
+		t.Fatalf("listed %+v", list)
+	}
+	want(h.Disconnect(t.Context(), "ann", list[0].Key, false), upstream.ErrLast, "the only way in")
+	want(h.Disconnect(t.Context(), "min", list[0].Key, true), nil, "another's key")
+	b := h.answer(upstream.Wish{})
+	proof, err = h.SignIn(t.Context(), "corp", bound, b)
+	check(t, err)
+	want(h.Disconnect(t.Context(), "ann", list[0].Key, true), nil, "disconnect")
+	want(h.Commit(t.Context(), proof), upstream.ErrOver, "disconnected between proof and commit")
+	_, err = h.signIn(upstream.Wish{})
+	want(err, upstream.ErrNotConnected, "a disconnected account")
+	want(h.connect("eve"), nil, "free to connect")
+}
+
+// Being signed out everywhere ends what was connected before it: whoever has the lost phone may be signed in there.
+func TestSignedOutEverywhere(t *testing.T) {
+	h := newHouse(t)
+	check(t, h.connect("ann"))
+	h.advance(time.Minute)
+	h.since["ann"] = h.clock()
+	if list, err := h.List(t.Context(), "ann"); err != nil || len(list) > 0 {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	if _, err := h.signIn(upstream.Wish{}); !errors.Is(err, upstream.ErrNotConnected) {
+		t.Errorf("signed in: %v", err)
+	}
+	h.advance(time.Minute)
+	check(t, h.connect("ann"))
+	if _, err := h.signIn(upstream.Wish{}); err != nil {
+		t.Errorf("connected anew: %v", err)
+	}
+	h.advance(time.Minute)
+	h.since["ann"] = h.clock()
+	check(t, h.connect("min"))
+	if p, err := h.signIn(upstream.Wish{}); err != nil || p.Person != "min" {
+		t.Errorf("%s, %v", p.Person, err)
+	}
+}
+
+// Eight people who connect one account side by side: one of them has it.
+func TestConnectRace(t *testing.T) {
+	h := newHouse(t)
+	var wg sync.WaitGroup
+	people := []approvals.PersonID{"a", "b", "c", "d", "e", "f", "g", "h"}
+	backs := make([]upstream.Back, len(people))
+	for i, p := range people {
+		backs[i] = h.answer(upstream.Wish{Person: p, By: "session"})
+	}
+	for i, p := range people {
+		wg.Go(func() {
+			err := h.Connect(t.Context(), "corp", bound, p, "session", backs[i])
+			if err != nil && !errors.Is(err, upstream.ErrTaken) && !errors.Is(err, upstream.ErrOver) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	have := 0
+	for _, p := range people {
+		list, err := h.List(t.Context(), p)
+		check(t, err)
+		have += len(list)
+	}
+	if have != 1 {
+		t.Errorf("%d of them have it", have)
+	}
+}
+
+// What a provider says of how somebody signed in feeds the level, never above a session; what was demanded and does not
+// come back is refused.
+func TestLevels(t *testing.T) {
+	demand := func(s *upstream.Settings) { s.ACRValues = []string{"gold", "silver"} }
+	aged := func(s *upstream.Settings) { s.MaxAge = time.Hour }
+	strict := func(s *upstream.Settings) { s.SessionACR, s.SessionAMR = []string{"gold"}, []string{"mfa"} }
+	at := func(d time.Duration) int64 { return start.Add(d).Unix() }
+	tests := []struct {
+		name   string
+		change func(*upstream.Settings)
+		wish   upstream.Wish
+		user   upstreamtest.User
+		want   error
+		level  approvals.Level
+		amr    string
+		age    time.Duration
+	}{
+		{name: "nothing said", level: approvals.LevelSession},
+		{name: "phr is no passkey of ours", user: upstreamtest.User{"acr": "phr", "amr": []string{"hwk", "user"}},
+			level: approvals.LevelSession, amr: "hwk user"},
+		{name: "methods that nobody has registered", user: upstreamtest.User{"amr": []string{"pwd", "house", "pwd", "<b>"}},
+			level: approvals.LevelSession, amr: "pwd"},
+		{name: "methods as one text", user: upstreamtest.User{"amr": "pwd"}, level: approvals.LevelSession},
+		{name: "acr demanded", change: demand, user: upstreamtest.User{"acr": "silver"}, level: approvals.LevelSession},
+		{name: "acr demanded, another", change: demand, user: upstreamtest.User{"acr": "bronze"}, want: upstream.ErrWeak},
+		{name: "acr demanded, none", change: demand, want: upstream.ErrWeak},
+		{name: "strict, acr", change: strict, user: upstreamtest.User{"acr": "gold"}, level: approvals.LevelSession},
+		{name: "strict, amr", change: strict, user: upstreamtest.User{"amr": []string{"pwd", "mfa"}}, level: approvals.LevelSession,
+			amr: "pwd mfa"},
+		{name: "strict, neither", change: strict, user: upstreamtest.User{"acr": "silver", "amr": []string{"pwd"}},
+			level: approvals.LevelLink, amr: "pwd"},
+		{name: "strict, nothing", change: strict, level: approvals.LevelLink},
+		{name: "auth_time", user: upstreamtest.User{"auth_time": at(-3 * time.Hour)}, level: approvals.LevelSession, age: 3 * time.Hour},
+		{name: "max_age kept", change: aged, user: upstreamtest.User{"auth_time": at(-time.Hour)}, level: approvals.LevelSession,
+			age: time.Hour},
+		{name: "max_age not kept", change: aged, user: upstreamtest.User{"auth_time": at(-2 * time.Hour)}, want: upstream.ErrWeak},
+		{name: "max_age not answered", change: aged, want: upstream.ErrWeak},
+		{name: "fresh", wish: upstream.Wish{Fresh: true}, user: upstreamtest.User{"auth_time": at(0)}, level: approvals.LevelSession},
+		{name: "not fresh", wish: upstream.Wish{Fresh: true}, user: upstreamtest.User{"auth_time": at(-2 * time.Minute)},
+			want: upstream.ErrWeak},
+		{name: "perhaps fresh", wish: upstream.Wish{Fresh: true}, want: upstream.ErrWeak},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, func(s *upstream.Settings) {
+				if tt.change != nil {
+					tt.change(s)
+				}
+			})
+			good := upstreamtest.User{"sub": "a-1", "acr": "gold", "auth_time": start.Unix()}
+			h.provider.SignIn(good)
+			check(t, h.connect("ann"))
+			user := upstreamtest.User{"sub": "a-1"}
+			for name, value := range tt.user {
+				user[name] = value
+			}
+			h.provider.SignIn(user)
+			proof, err := h.signIn(tt.wish)
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("%v, want %v", err, tt.want)
+			}
+			if err == nil && (proof.Level != tt.level || strings.Join(proof.AMR, " ") != tt.amr || start.Sub(proof.AuthTime) != tt.age) {
+				t.Errorf("level %v, amr %v, auth_time %v", proof.Level, proof.AMR, proof.AuthTime)
 			}
 		})
 	}
