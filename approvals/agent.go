@@ -18,6 +18,7 @@ type Agent struct {
 	Name      string   `json:"client_name"`        // registered by an operator; what people read
 	Operator  string   `json:"operator,omitempty"` // who runs it, likewise
 	Types     []string `json:"authorization_details_types,omitempty"`
+	Generic   bool     `json:"generic_types,omitempty"`     // it may ask for what no type is known for
 	Scopes    []string `json:"scopes,omitempty"`            // beside openid
 	Audiences []string `json:"allowed_audiences,omitempty"` // none: the default audience only
 	Disabled  bool     `json:"disabled,omitempty"`
@@ -37,8 +38,21 @@ type Agent struct {
 // DisabledReported is why an agent is disabled that several people have reported; [Desk.Clear] enables it again.
 const DisabledReported = "reported"
 
-// MayAsk reports whether the agent may use an authorization_details type.
-func (a *Agent) MayAsk(typ string) bool { return slices.Contains(a.Types, typ) }
+// MayAsk reports whether the agent may use an authorization_details type; [TypeGeneric] is every one that is not known.
+func (a *Agent) MayAsk(typ string) bool {
+	if typ == TypeGeneric {
+		return a.Generic
+	}
+	return slices.Contains(a.Types, typ)
+}
+
+// MayHave reports whether the agent may still use what it has asked for.
+func (a *Agent) MayHave(d Detail) bool {
+	if d.Generic {
+		return a.Generic
+	}
+	return a.MayAsk(d.Type)
+}
 
 // Validate reports what an agent's record must fulfil before it may be stored.
 func (a *Agent) Validate() error {

@@ -124,7 +124,8 @@ func FuzzCanonical(f *testing.F) {
 
 // Details never panic, and what they accept can be shown in both languages.
 func FuzzDetails(f *testing.F) {
-	for _, s := range []string{payTravel, readReport, runTool, `[{"type":"tool_call","tool":"x","arguments":{"a":{"b":[1,"2",null,{}]}}}]`} {
+	for _, s := range []string{payTravel, readReport, runTool, `[{"type":"tool_call","tool":"x","arguments":{"a":{"b":[1,"2",null,{}]}}}]`,
+		launchRocket, `[{"type":"rocket","":{"amount":5,"currency":[]},"instructedAmount":7,"locations":1}]`, `[{"type":"generic"}]`} {
 		f.Add([]byte(s))
 	}
 	types := BuiltinTypes()
@@ -144,9 +145,12 @@ func FuzzDetails(f *testing.F) {
 				t.Fatal(err)
 			}
 			for _, fact := range d.Facts {
-				if strings.ContainsFunc(fact.Text, odd) {
-					t.Fatalf("%q holds an invisible character", fact.Text)
+				if strings.ContainsFunc(fact.Label+fact.Text, odd) {
+					t.Fatalf("%q: %q holds an invisible character", fact.Label, fact.Text)
 				}
+			}
+			if _, err := (Renderer{Types: types}).Room(r, locale); err != nil {
+				t.Fatal(err)
 			}
 		}
 	})

@@ -45,6 +45,7 @@ type Desk struct {
 	Terms    Terms
 	Levels   Levels       // what approving takes; the types' own levels unless set
 	Ceiling  Level        // no request needs more than this to be approved; dev mode lowers it
+	Reach    Level        // the most that anybody can show here; a request that needs more is refused
 	Prompts  PromptLimits // none unless set
 
 	store     Store
@@ -77,7 +78,7 @@ type DeskParts struct {
 
 // NewDesk returns a desk with the built-in types and [DefaultTerms].
 func NewDesk(p DeskParts) *Desk {
-	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey,
+	d := &Desk{Renderer: Renderer{Types: BuiltinTypes()}, Terms: DefaultTerms(), Ceiling: LevelPasskey, Reach: LevelPasskey,
 		store: p.Store, records: p.Records, directory: p.Directory, hub: p.Hub, hash: p.Hash, now: p.Now, log: p.Log,
 		requests: newCache[*Request](50_000, p.Fresh, p.Now), pairs: newCache[Pair](100_000, p.Fresh, p.Now), openings: openings{since: p.Now(), of: map[AgentID]int{}}}
 	p.Hub.OnDeliver(d.requests.drop) // request ids are topics
@@ -111,7 +112,7 @@ type Ask struct {
 // MayStand reports whether an agent may come back on an approval of these details. What is done once may not be had
 // again (REQ-248).
 func (d *Desk) MayStand(details Details) bool {
-	once := func(detail Detail) bool { return d.Renderer.Types[detail.Type].Once }
+	once := func(detail Detail) bool { typ, _ := d.Renderer.Types.of(detail); return typ.Once }
 	return d.Terms.Standing > 0 && !slices.ContainsFunc(details, once)
 }
 
@@ -124,7 +125,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	if a.Agent.Disabled || a.Subject.Disabled {
 		return nil, "", ErrNotEligible
 	}
-	paid, err := d.Renderer.Types.payments(a.Details)
+	paid, level, err := d.takes(a)
 	if err != nil {
 		return nil, "", err
 	}
@@ -144,7 +145,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	r = &Request{V: 1, ID: NewID(at), State: Pending, Agent: a.Agent.ID, AgentName: a.Agent.Name, Operator: a.Agent.Operator,
 		Subject: a.Subject.ID, Approvers: []PersonID{a.Subject.ID}, Rule: SubjectOnce,
 		Scope: a.Scope, Audience: a.Audience, Requested: a.Details, Binding: a.Binding, ACR: a.ACR, Wake: a.Wake,
-		Level:  d.needs(a, paid),
+		Level:  level,
 		Locale: Locale(a.Subject.Locale), Zone: zone(a.Subject.Zone), Salt: salt,
 		SecretHash: d.hash(secret), Door: a.Door,
 		CreatedAt: at, DecideBy: at.Add(life - min(10*time.Second, life/5)), ExpiresAt: at.Add(life)}
@@ -186,15 +187,29 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	return r, secret, d.recheck(ctx, r)
 }
 
-// needs is the level that approving takes: what is asked for, and never less than the agent wants (REQ-129). What goes
-// beyond the details, a scope or coming back, takes a sign-in, whatever an operator has lowered.
-func (d *Desk) needs(a Ask, paid []*payment) Level {
-	level := max(d.Levels.of(d.Renderer.Types, a.Details, paid), a.Level)
+// Approvable reports whether anybody here can be asked to approve these details: what no type is known for takes a passkey,
+// and there may be none.
+func (d *Desk) Approvable(details Details) bool {
+	unknown := func(one Detail) bool { return one.Generic }
+	return min(generic.Level, d.Ceiling) <= d.Reach || !slices.ContainsFunc(details, unknown)
+}
+
+// takes reads what an approval spends, and the level that it takes: that of the details, and never less than the agent wants
+// (REQ-129). What goes beyond the details, a scope or coming back, takes a sign-in, whatever an operator has lowered. What
+// takes more than anybody can show here is [ErrLevel].
+func (d *Desk) takes(a Ask) (paid []*payment, level Level, err error) {
+	if paid, err = d.Renderer.Types.payments(a.Details); err != nil {
+		return nil, LevelNone, err
+	}
+	level = max(d.Levels.of(d.Renderer.Types, a.Details, paid), a.Level)
 	beyond := func(scope string) bool { return scope != "openid" }
 	if len(a.Details) == 0 || a.Standing || slices.ContainsFunc(a.Scope, beyond) {
 		level = max(level, LevelSession)
 	}
-	return min(level, d.Ceiling)
+	if level = min(level, d.Ceiling); level > d.Reach {
+		return nil, level, fmt.Errorf("open a request that takes %s: %w", level.ACR(), ErrLevel)
+	}
+	return paid, level, nil
 }
 
 // prompt counts r as one more that its person is asked, or refuses it with [ErrTooOften]. What this process takes for

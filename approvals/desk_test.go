@@ -739,7 +739,7 @@ func TestApproveLess(t *testing.T) {
 	}
 	spent, err := o.Redeem(t.Context(), "bot", r.ID, secret)
 	if err != nil || string(spent.Granted[0].Raw) != granted || string(spent.Requested[0].Raw) == granted {
-		t.Errorf("redeemed %s of %s, %v", spent.Granted, spent.Requested, err)
+		t.Errorf("redeemed %v of %v, %v", spent.Granted, spent.Requested, err)
 	}
 	events, err := o.store.Events(t.Context(), r.ID)
 	if err != nil || events[1].Facts["narrowed"] != "true" || events[1].Facts["digest"] != good.Digest {

@@ -20,8 +20,9 @@ const (
 // Detail is one object of authorization_details (RFC 9396) that has passed its type's schema. Its JSON is kept as the
 // agent wrote it, white space aside; the token carries these bytes.
 type Detail struct {
-	Type string
-	Raw  json.RawMessage
+	Type    string
+	Raw     json.RawMessage
+	Generic bool // no type that was known here when the agent asked; so it stays, whatever becomes known later
 }
 
 // Details is an authorization_details array.
@@ -43,12 +44,28 @@ func (d Details) Digest() string {
 
 // MarshalJSON writes the object as a string, because encoding/json would rewrite <, > and & inside of it, and a database
 // may do worse. An edge that shows the object writes Raw.
-func (d Detail) MarshalJSON() ([]byte, error) { return json.Marshal(string(d.Raw)) }
+func (d Detail) MarshalJSON() ([]byte, error) {
+	if d.Generic {
+		return json.Marshal(genericDetail{string(d.Raw)})
+	}
+	return json.Marshal(string(d.Raw))
+}
+
+// genericDetail is how an object of an unknown type is kept.
+type genericDetail struct {
+	Generic string `json:"generic"`
+}
 
 // UnmarshalJSON reads an object that was checked when it first came in.
 func (d *Detail) UnmarshalJSON(raw []byte) error {
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	if len(raw) > 0 && raw[0] == '{' {
+		var kept genericDetail
+		if err := json.Unmarshal(raw, &kept); err != nil {
+			return err
+		}
+		d.Generic, text = true, kept.Generic
+	} else if err := json.Unmarshal(raw, &text); err != nil {
 		return err
 	}
 	var head struct {
@@ -75,8 +92,8 @@ type Type struct {
 	Level   Level // weakest sign-in that may approve
 	Once    bool  // an approval is for doing it once
 
-	less    lessening // what a person may take away before approving
-	members members
+	less    lessening                         // what a person may take away before approving
+	members members                           // nil: every member
 	check   func(object map[string]any) error // rules between members; may be nil
 	render  func(object map[string]any, w words) rendering
 	pays    func(object map[string]any) payment // what an approval spends, and on whom; nil: nothing
@@ -88,11 +105,27 @@ type payment struct {
 	payee  string // names whoever gets it; payees are the same when it is
 }
 
+// of returns the type of an object; false if it is gone.
+func (t Types) of(d Detail) (Type, bool) {
+	if d.Generic {
+		return generic, true
+	}
+	typ, known := t[d.Type]
+	return typ, known
+}
+
+// Once reports whether an approval of a type is for doing it once. That holds for what nobody knows.
+func (t Types) Once(name string) bool {
+	typ, known := t[name]
+	return !known || typ.Once
+}
+
 // Names lists the registered types in alphabetical order.
 func (t Types) Names() []string { return slices.Sorted(maps.Keys(t)) }
 
 // Parse reads an authorization_details array, checks every object against its type and returns it in order. allowed
-// says which types the agent may use. An empty array is the same as none (REQ-098).
+// says which types the agent may use; about a type that is not registered it is asked as [TypeGeneric]. An empty array is
+// the same as none (REQ-098).
 func (t Types) Parse(raw []byte, allowed func(name string) bool) (Details, error) {
 	const field = "authorization_details"
 	if len(raw) > MaxDetailsBytes {
@@ -133,11 +166,15 @@ func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Det
 		return Detail{}, invalid(path+".type", "is required and must be a string")
 	}
 	typ, known := t[name]
-	if !known || !allowed(name) {
+	if !known && allowed(TypeGeneric) {
+		typ = generic
+	} else if !known || !allowed(name) {
 		return Detail{}, invalid(path+".type", "must be a type that this server knows and this client may use")
 	}
-	if err := typ.members.validate(path, object); err != nil {
-		return Detail{}, err
+	if typ.members != nil {
+		if err := typ.members.validate(path, object); err != nil {
+			return Detail{}, err
+		}
 	}
 	if typ.check != nil {
 		if err := typ.check(object); err != nil {
@@ -148,14 +185,14 @@ func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Det
 	if err := json.Compact(&compact, raw); err != nil {
 		return Detail{}, ErrContainer
 	}
-	return Detail{Type: name, Raw: compact.Bytes()}, nil
+	return Detail{Type: name, Raw: compact.Bytes(), Generic: !known}, nil
 }
 
 // payments reads what an approval of each of the details spends; nil for those that spend nothing.
 func (t Types) payments(details Details) ([]*payment, error) {
 	out := make([]*payment, len(details))
 	for i, d := range details {
-		typ := t[d.Type]
+		typ, _ := t.of(d)
 		if typ.pays == nil {
 			continue
 		}

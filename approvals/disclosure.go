@@ -179,7 +179,7 @@ func (w words) about(r *Request) (facts []Fact) {
 }
 
 func (t Types) renderOne(detail Detail, w words) (rendering, error) {
-	typ, known := t[detail.Type]
+	typ, known := t.of(detail)
 	if !known {
 		return rendering{}, fmt.Errorf("render %s: type is gone: %w", detail.Type, ErrInvalid)
 	}
@@ -212,10 +212,12 @@ func (p Renderer) template(details Details) (name string, version int) {
 	case 0:
 		return "scopes", 1
 	case 1:
-		return details[0].Type, p.Types[details[0].Type].Version
+		typ, _ := p.Types.of(details[0])
+		return typ.Name, typ.Version
 	}
 	for _, d := range details {
-		version += p.Types[d.Type].Version
+		typ, _ := p.Types.of(d)
+		version += typ.Version
 	}
 	return "several", version
 }

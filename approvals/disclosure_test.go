@@ -40,7 +40,7 @@ func TestDisclosureGolden(t *testing.T) {
 	renderer := Renderer{Types: BuiltinTypes(), Scopes: map[string]Phrase{"profile": {"See your name", "이름 보기"}}}
 	for name, details := range map[string]string{
 		"payment": payTravel, "document": readReport, "tool": runTool, "hostile": hostile, "scopes": "", "standing": readReport,
-		"risks":   payTravel,
+		"risks": payTravel, "generic": launchRocket,
 		"several": strings.TrimSuffix(payTravel, "]") + "," + strings.TrimPrefix(runTool, "["),
 	} {
 		for _, locale := range []string{English, Korean} {

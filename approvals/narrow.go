@@ -140,7 +140,8 @@ func (t Types) narrow(asked Details, parts map[int]Part) (out Narrowed, err erro
 // narrowOne returns the object itself when nothing of it changes, and otherwise its canonical bytes with what is left. They
 // pass the type's schema once more: what is granted could have been asked.
 func (t Types) narrowOne(path string, detail Detail, part Part) (Detail, error) {
-	may := t[detail.Type].less
+	typ, _ := t.of(detail)
+	may := typ.less
 	switch {
 	case part.empty():
 		return detail, nil
@@ -301,7 +302,8 @@ func (p Renderer) sayAsked(d *Disclosure, i int, granted, asked Detail, w words)
 	if err != nil {
 		return err
 	}
-	may := p.Types[asked.Type].less
+	typ, _ := p.Types.of(asked)
+	may := typ.less
 	for _, label := range []phrase{may.amountLabel, may.listLabel} {
 		old := slices.IndexFunc(was.facts, func(f Fact) bool { return f.Label == w.say(label) })
 		at := d.find(i, w.say(label))
@@ -440,7 +442,9 @@ func (t Types) room(detail Detail, w words) (part RoomPart, err error) {
 	if err != nil {
 		return part, err
 	}
-	part.Action = out.action
+	if part.Action = out.action; detail.Generic {
+		return part, nil // only all of it can be left out
+	}
 	v, err := ParseJSON(detail.Raw)
 	if err != nil {
 		return part, fmt.Errorf("room of %s: %w", detail.Type, err)

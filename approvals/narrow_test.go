@@ -182,7 +182,7 @@ func TestNarrowedIsNeverWider(t *testing.T) {
 		}
 		twice, err := p.Types.narrow(n.Details, again.Parts)
 		if err != nil || !slices.EqualFunc(twice.Details, n.Details, sameDetail) {
-			t.Fatalf("%s: twice is not once: %s, %v", c, twice.Details, err)
+			t.Fatalf("%s: twice is not once: %v, %v", c, twice.Details, err)
 		}
 		if back, err := ParseChoice(c.String()); err != nil || back.String() != c.String() {
 			t.Fatalf("%s reads as %s, %v", c, back, err)

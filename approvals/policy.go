@@ -97,7 +97,7 @@ func (l Levels) of(types Types, details Details, paid []*payment) (needs Level) 
 	type sum struct{ typ, currency string }
 	sums := map[sum]*big.Int{}
 	for i, d := range details {
-		needs = max(needs, l.base(types, d.Type))
+		needs = max(needs, l.base(types, d))
 		if paid[i] == nil || l.bars[d.Type] == nil {
 			continue
 		}
@@ -114,11 +114,12 @@ func (l Levels) of(types Types, details Details, paid []*payment) (needs Level) 
 }
 
 // base is the level of a type whatever the amount.
-func (l Levels) base(types Types, typ string) Level {
-	if needs, ruled := l.whole[typ]; ruled {
+func (l Levels) base(types Types, d Detail) Level {
+	if needs, ruled := l.whole[d.Type]; ruled && !d.Generic {
 		return needs
 	}
-	return types[typ].Level
+	typ, _ := types.of(d)
+	return typ.Level
 }
 
 // amount is the level that an amount takes beside that of its type. A currency of which no rule of the type speaks takes

@@ -144,7 +144,7 @@ func TestLevelsOnlyRise(t *testing.T) {
 		if both := levelOf(t, l, paying(t, in+" "+euro(less), other)); both < low {
 			t.Fatalf("with one more object %s, without it %s", both.ACR(), low.ACR())
 		}
-		if base := l.base(BuiltinTypes(), "payment_initiation"); low < base || high > max(l.Highest(), base) {
+		if base := l.base(BuiltinTypes(), Detail{Type: "payment_initiation"}); low < base || high > max(l.Highest(), base) {
 			t.Fatalf("%s and %s, where the type takes %s and no rule more than %s", low.ACR(), high.ACR(), base.ACR(), l.Highest().ACR())
 		}
 	})

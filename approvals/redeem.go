@@ -71,7 +71,7 @@ func (d *Desk) eligible(ctx context.Context, r *Request) (unchanged []Write, err
 		return nil, err
 	}
 	for _, detail := range r.Granted {
-		if !a.MayAsk(detail.Type) {
+		if !a.MayHave(detail) {
 			return nil, ErrNotEligible
 		}
 	}

@@ -57,6 +57,7 @@ var (
 	labelStanding  = phrase{"Coming back", "다시 쓰기"}
 	labelAsked     = phrase{"Asked for", "원래 요청"}
 	labelLeftOut   = phrase{"Left out", "뺀 것"}
+	labelKind      = phrase{"Kind", "종류"}
 	labelOperator  = phrase{"Operated by", "운영하는 곳"}
 	labelSince     = phrase{"Acting for you since", "처음 승인한 날"}
 	labelRisk      = phrase{"Look closer", "살펴볼 점"}
@@ -69,17 +70,20 @@ var (
 	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // layouts of time.Format
 	sayDay  = phrase{"2 January 2006", "2006년 1월 2일"}
 
-	sayPay           = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}
-	sayDocument      = phrase{"%[1]s “%[2]s”", "“%[2]s” %[1]s"}
-	sayTool          = phrase{"Run %s", "%s 실행"}
-	sayArgument      = phrase{"With %s", "값: %s"}
-	saySeveral       = phrase{"%d things at once", "%d가지 일을 한 번에"}
-	saySignIn        = phrase{"Confirm that it is you", "본인 확인"}
-	sayApprove       = phrase{"Approve", "승인"}
-	sayApproveAmount = phrase{"Approve %s", "%s 승인"}
-	sayApproveVerbs  = phrase{"Approve: %s", "%s 승인"}
-	sayApproveTool   = phrase{"Approve this run", "실행 승인"}
-	sayApproveAll    = phrase{"Approve all %d", "%d가지 모두 승인"}
+	sayPay            = phrase{"Pay %[1]s to %[2]s", "%[2]s에 %[1]s 결제"}
+	sayDocument       = phrase{"%[1]s “%[2]s”", "“%[2]s” %[1]s"}
+	sayTool           = phrase{"Run %s", "%s 실행"}
+	sayMember         = phrase{"Field %s", "항목: %s"}
+	sayGeneric        = phrase{"We do not recognise this kind of request", "처음 보는 종류의 요청이에요"}
+	sayArgument       = phrase{"With %s", "값: %s"}
+	saySeveral        = phrase{"%d things at once", "%d가지 일을 한 번에"}
+	saySignIn         = phrase{"Confirm that it is you", "본인 확인"}
+	sayApprove        = phrase{"Approve", "승인"}
+	sayApproveAmount  = phrase{"Approve %s", "%s 승인"}
+	sayApproveVerbs   = phrase{"Approve: %s", "%s 승인"}
+	sayApproveTool    = phrase{"Approve this run", "실행 승인"}
+	sayApproveGeneric = phrase{"Approve this unknown request", "처음 보는 요청 승인"}
+	sayApproveAll     = phrase{"Approve all %d", "%d가지 모두 승인"}
 )
 
 // documentVerbs are the actions of document_access.

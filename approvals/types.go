@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // BuiltinTypes are the authorization_details types that every installation has.
@@ -132,6 +133,48 @@ var toolCall = Type{
 		out.list(w.say(labelWhere), o["locations"])
 		if s, ok := o["reason"].(string); ok {
 			out.add(w.say(labelWhy), Visible(s), RoleWords)
+		}
+		return out
+	},
+}
+
+// maxPath is how long the name of a value may be that people have to read beside it.
+const maxPath = 128
+
+// TypeGeneric stands for every type that is not registered here, in the question whether an agent may use it.
+const TypeGeneric = "generic"
+
+// generic shows what no type is known for, member by member. It takes a passkey, for whoever approves it has nothing but
+// the agent's own names for things to go by.
+var generic = Type{
+	Name: TypeGeneric, Version: 1, Level: LevelPasskey, Once: true,
+	check: func(o map[string]any) error {
+		name := o["type"].(string)
+		if err := text(64)("type", name); err != nil {
+			return err
+		}
+		if strings.ContainsFunc(name, odd) || strings.Contains(name, " ") {
+			return invalid("type", "must not hold spaces or invisible characters")
+		}
+		values := flatten("", o)
+		if len(values)-1 > maxArguments { // type itself is one
+			return invalid("members", "must not hold more than %d values", maxArguments)
+		}
+		if slices.ContainsFunc(values, func(a argument) bool { return utf8.RuneCountInString(a.path) > maxPath }) {
+			return invalid("members", "must not have names of more than %d characters, with those around them", maxPath)
+		}
+		return nil
+	},
+	render: func(o map[string]any, w words) rendering {
+		out := rendering{
+			action: w.say(sayGeneric),
+			button: w.say(sayApproveGeneric),
+			facts:  []Fact{{w.say(labelKind), Visible(o["type"].(string)), RoleFact}},
+		}
+		for _, member := range flatten("", o) {
+			if member.path != "type" {
+				out.add(w.sprintf(sayMember, Visible(member.path)), member.text, RoleFact)
+			}
 		}
 		return out
 	},

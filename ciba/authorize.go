@@ -131,6 +131,9 @@ func (a *asking) readAudience() (err error) {
 
 func (a *asking) readDetails() (err error) {
 	a.ask.Details, err = parseDetails(a.h.Desk.Renderer.Types, a.form.get("authorization_details"), a.agent.MayAsk)
+	if err == nil && !a.h.Desk.Approvable(a.ask.Details) {
+		return errUnapprovable
+	}
 	if len(a.ask.Audience) == 0 {
 		a.ask.Audience = a.h.fromLocations(a.ask.Details, a.agent)
 	}

@@ -169,6 +169,7 @@ type Metadata struct {
 	RequestAlg   string   `json:"backchannel_authentication_request_signing_alg"`
 	IDTokenAlg   string   `json:"id_token_signed_response_alg"`
 	Types        []string `json:"authorization_details_types"`
+	Generic      bool     `json:"generic_types"` // ours
 	Audiences    []string `json:"allowed_audiences"`
 	PollHold     *int     `json:"poll_hold_seconds"`
 	BindingCode  string   `json:"binding_code"`
@@ -282,7 +283,7 @@ func badAudience(s string) bool {
 // Agent makes the record of a client. A client_secret is kept as its keyed hash; without one, a client that
 // [Metadata.UsesSecret] gets one by [SetSecret].
 func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error) {
-	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Operator: m.Operator, Types: m.Types,
+	a := &approvals.Agent{ID: approvals.AgentID(m.ClientID), Name: m.ClientName, Operator: m.Operator, Types: m.Types, Generic: m.Generic,
 		Scopes: scopeTokens(m.Scope), Audiences: m.Audiences, CreatedAt: now}
 	if err := a.Validate(); err != nil {
 		return nil, err

@@ -58,6 +58,8 @@ var (
 	// errLeftAlone does not say whether the person has been asked too often or wants nothing of this client (REQ-266).
 	errLeftAlone = &fault{status: http.StatusForbidden, code: "access_denied",
 		text: "The person takes no more requests of this client at the moment."}
+	errUnapprovable = refuse("invalid_authorization_details",
+		"The authorization_details take a passkey to approve, and nobody can have one here.")
 	errGrant     = refuse("invalid_grant", "The auth_req_id is unknown, or not this client's, or too old.")
 	errUsed      = refuse("invalid_grant", "The auth_req_id has been used.")
 	errPending   = refuse("authorization_pending", "The person has not answered yet.")

@@ -3,6 +3,8 @@ package ciba
 import (
 	"strings"
 	"testing"
+
+	"assent/approvals"
 )
 
 // FuzzForm: no bytes make either endpoint fail, and every answer keeps the rules that service.check knows.
@@ -45,10 +47,13 @@ func FuzzAuthorizationDetails(f *testing.F) {
 	for _, seed := range []string{payment, "[]", "{}", "[{}]", "[1]", "null", `[{"type":"tool_call","tool":"x","arguments":{"n":1e400}}]`,
 		`[{"type":"tool_call","tool":"x","arguments":{"<&>":"\u2028"}}]`, `[{"type":"tool_call","tool":"x","arguments":{"n":12345678901234567890}}]`,
 		`[{"type":"document_access","identifier":"d","actions":["read"],"locations":["https://bank.example"]}]`,
-		strings.Repeat("[", 100), `[{"type":"tool_call","type":"x"}]`} {
+		strings.Repeat("[", 100), `[{"type":"tool_call","type":"x"}]`, `[{"type":"rocket","fuel":1.5,"locations":["https://bank.example"]}]`,
+		`[{"type":"rocket","":{"amount":1},"locations":{}}]`} {
 		f.Add(seed)
 	}
 	s := newService(f)
+	s.Desk.Ceiling = approvals.LevelSession // what service.approve shows, for types that nobody knows
+	s.change(f, "travel", func(a *approvals.Agent) { a.Generic = true })
 	f.Fuzz(func(t *testing.T, details string) {
 		s.t = t
 		a := s.post("/bc-authorize", bc("authorization_details", details))

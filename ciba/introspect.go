@@ -86,7 +86,7 @@ func (h *Handler) isOnce(detail json.RawMessage) bool {
 		Type string `json:"type"`
 	}
 	err := json.Unmarshal(detail, &head)
-	return err == nil && h.Desk.Renderer.Types[head.Type].Once
+	return err == nil && h.Desk.Renderer.Types.Once(head.Type)
 }
 
 // refreshAnswer is what a client hears about its own refresh token.

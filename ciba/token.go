@@ -214,7 +214,7 @@ func (h *Handler) stillGood(c *call, r *approvals.Request) (unchanged []approval
 }
 
 func (h *Handler) permitted(a *approvals.Agent, r *approvals.Request) bool {
-	other := func(d approvals.Detail) bool { return !a.MayAsk(d.Type) }
+	other := func(d approvals.Detail) bool { return !a.MayHave(d) }
 	return allowedScopes(r.Scope, a) && h.allowed(r.Audience, a) && !slices.ContainsFunc(r.Granted, other)
 }
 

@@ -92,7 +92,7 @@ func startWorld(t testing.TB, dev, quiet bool) *world {
 	t.Cleanup(func() { w.close() })
 	check(t, w.people.SavePerson(t.Context(), &approvals.Person{ID: "ann", Name: "Ann", Locale: "en", Zone: "Europe/Berlin"}))
 	check(t, w.people.SavePerson(t.Context(), &approvals.Person{ID: "min", Name: "민", Locale: "ko", Zone: "Asia/Seoul"}))
-	check(t, w.people.SaveAgent(t.Context(), &approvals.Agent{ID: "travel-bot", Name: "Travel Bot",
+	check(t, w.people.SaveAgent(t.Context(), &approvals.Agent{ID: "travel-bot", Name: "Travel Bot", Generic: true,
 		Types: approvals.BuiltinTypes().Names()}))
 	return w
 }

@@ -99,7 +99,7 @@ func TestApproveLessOfSeveral(t *testing.T) {
 			b.follow(b.press(less, "/approve")).want(http.StatusOK, "Approved at")
 			got := w.read(r)
 			if got.State != approvals.Approved || len(got.Granted) != len(tt.granted) {
-				t.Fatalf("%s, granted %s", got.State, got.Granted)
+				t.Fatalf("%v, granted %v", got.State, got.Granted)
 			}
 			for i, part := range tt.granted {
 				if !strings.Contains(string(got.Granted[i].Raw), part) {

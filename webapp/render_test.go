@@ -49,6 +49,7 @@ func (w *world) fixtures() map[string]*approvals.Request {
 		of("tool", w.ask(who, tool, func(a *approvals.Ask) { a.Binding = "" }))
 		of("two", w.ask(who, two, func(a *approvals.Ask) { a.Scope = []string{"openid", "profile"} }))
 		of("scopes", w.ask(who, `[]`))
+		of("generic", w.ask(who, `[{"type":"rocket_launch","to":"<b>Moon</b>\u202egnp","fuel":0.1,"":{"amount":1}}]`))
 		of("standing", w.ask(who, `[{"type":"document_access","identifier":"doc-1","actions":["read","share"]}]`,
 			func(a *approvals.Ask) { a.Standing = true }))
 		of("approved", decide(w.ask(who, payment), true))

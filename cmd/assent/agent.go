@@ -38,6 +38,7 @@ type agentAddCmd struct {
 	ID           string   `placeholder:"CLIENT_ID" help:"client_id; made up if not given."`
 	Operator     string   `placeholder:"NAME" help:"Who operates it, as people read it."`
 	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
+	Generic      bool     `name:"generic-types" help:"Let it ask for types that this server does not know: people read them member by member, and approve with a passkey."`
 	Scope        []string `placeholder:"SCOPE" help:"Scope it may ask for beside openid, profile and email; repeat."`
 	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
 	Ping         string   `placeholder:"URL" help:"Notify the agent there when there is a result (ping mode), instead of leaving it to poll."`
@@ -77,7 +78,7 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
 	}
 	if c.File != "" {
-		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
+		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Generic || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
 			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
 		}
 		return readClients(c.File)
@@ -96,6 +97,9 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 	}
 	if c.ID != "" {
 		metadata["client_id"] = c.ID
+	}
+	if c.Generic {
+		metadata["generic_types"] = true
 	}
 	if c.Operator != "" {
 		metadata["operator"] = c.Operator

@@ -143,6 +143,9 @@ func (s *service) openDesk(ctx context.Context) (err error) {
 	s.desk.Renderer.Scopes = s.cfg.scopes()
 	s.desk.Terms.DefaultLife, s.desk.Terms.MaxLife = s.cfg.DefaultLife.Duration(), s.cfg.MaxLife.Duration()
 	s.desk.Prompts = s.cfg.prompts()
+	if !passkey.Possible(s.cfg.PagesURL) {
+		s.desk.Reach = approvals.LevelSession
+	}
 	if s.desk.Levels, err = s.cfg.levels(); err != nil {
 		return err
 	}
