@@ -95,6 +95,7 @@ type Ask struct {
 	Audience []string
 	Details  Details
 	Binding  string
+	Enter    bool // Binding is a code that the person types: it is kept by its hash and shown nowhere
 	ACR      []string
 	Level    Level         // at least this one is needed to approve; what the details demand may be more
 	Life     time.Duration // 0: the default; outside the terms it is clamped (REQ-133)
@@ -154,6 +155,12 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	}
 	if err := d.consider(ctx, a, r, paid); err != nil {
 		return nil, "", err
+	}
+	if a.Enter {
+		r.Binding = ""
+		if err := d.enter(r, a.Binding); err != nil {
+			return nil, "", err
+		}
 	}
 	shown, err := d.Renderer.Disclose(r, r.Locale)
 	if err != nil {
@@ -374,6 +381,8 @@ type Answer struct {
 	Device    string
 	Note      string // at most 280 characters, for the agent
 	Choice    Choice // what is taken away before approving; the disclosure on the screen was the narrowed one
+	Code      string // that the person typed, where the request takes one
+	Confirmed bool   // a passkey confirmed these very words
 	Simulated bool
 	Also      []Write // commit with an approval: what proves it is spent with it
 	Proof     json.RawMessage
@@ -397,23 +406,41 @@ func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
 }
 
 // Approve decides yes. What was on the screen must be what the request says now, or it is [ErrChanged]. A request whose
-// agent the person has blocked meanwhile is withdrawn: [ErrDecided].
+// agent the person has blocked meanwhile is withdrawn: [ErrDecided]. A code that the person has to type must be right, or
+// it is [ErrCode], which is written as well: it is one try less.
 func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
 	if err := d.unblocked(ctx, id); err != nil {
 		return nil, fmt.Errorf("approve %s: %w", id, err)
 	}
 	at := d.now()
-	return d.update(ctx, "approve", id, func(r *Request) error {
+	var missed error
+	r, err := d.update(ctx, "approve", id, func(r *Request) error {
+		missed = nil
 		if err := r.decidable(a.By, at); err != nil { // before the digest: what is shown of an approval may be less
 			return err
 		}
 		decision, err := d.decision(r, a)
+		if err == nil {
+			err = r.approvable(decision, at)
+		}
+		if err != nil {
+			return err
+		}
+		if err = d.typed(r, a); errors.Is(err, ErrCode) {
+			err = r.miss(a, at)
+			missed = r.missed()
+			return err
+		}
 		if err != nil {
 			return err
 		}
 		r.Also(a.Also...)
 		return d.grant(r, decision, a.Choice, at)
 	})
+	if err == nil && missed != nil {
+		return nil, fmt.Errorf("approve %s: %w", id, missed)
+	}
+	return r, err
 }
 
 // grant approves, with what is granted: all that was asked, or what a choice leaves of it.

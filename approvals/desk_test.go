@@ -68,6 +68,18 @@ func (o *office) saveAgent(a *approvals.Agent) {
 
 func (o *office) ask(life time.Duration) (*approvals.Request, string) {
 	o.t.Helper()
+	return o.askWith(func(a *approvals.Ask) { a.Life = life })
+}
+
+// entering asks with a code that Ann has to type.
+func (o *office) entering(code string) *approvals.Request {
+	o.t.Helper()
+	r, _ := o.askWith(func(a *approvals.Ask) { a.Binding, a.Enter = code, true })
+	return r
+}
+
+func (o *office) askWith(change func(*approvals.Ask)) (*approvals.Request, string) {
+	o.t.Helper()
 	agent, err := o.dir.Agent(o.t.Context(), "bot")
 	if err != nil {
 		o.t.Fatal(err)
@@ -81,8 +93,9 @@ func (o *office) ask(life time.Duration) (*approvals.Request, string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	r, secret, err := o.Open(o.t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"},
-		Details: details, Binding: "H3-91", Life: life})
+	a := approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"}, Details: details, Binding: "H3-91"}
+	change(&a)
+	r, secret, err := o.Open(o.t.Context(), a)
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ const (
 	RoleFact   Role = "fact"
 	RoleWords  Role = "words" // the agent's own words, unchecked
 	RoleCode   Role = "code"  // binding_message, to compare
+	RoleEnter  Role = "enter" // says that a code is to be typed, and never which
 	RolePart   Role = "part"  // begins the facts of one of several objects
 	RoleWhole  Role = "whole" // about the request as a whole, after the facts of its objects
 	RoleAbout  Role = "about" // about the agent, and stands with its name
@@ -163,6 +164,9 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 	d.Facts = append(d.Facts, risks...)
 	if r.Binding != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
+	}
+	if r.Enters() {
+		d.Facts = append(d.Facts, Fact{w.say(labelCode), w.sprintf(sayEnter, r.CodeDigits), RoleEnter})
 	}
 	return d, nil
 }

@@ -333,9 +333,11 @@ func (d *Disclosure) find(i int, label string) int {
 
 func (d *Disclosure) insert(at int, f Fact) { d.Facts = slices.Insert(d.Facts, at, f) }
 
+func isCode(f Fact) bool { return f.Role == RoleCode || f.Role == RoleEnter }
+
 // whole returns the place behind the facts of the objects, where those about the whole request begin.
 func (d *Disclosure) whole() int {
-	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole || f.Role == RoleCode })
+	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole || isCode(f) })
 	if at < 0 {
 		return len(d.Facts)
 	}
@@ -368,7 +370,7 @@ func sayLasting(d *Disclosure, r *Request, until time.Time, w words) {
 	was := Fact{w.say(labelAsked), w.sprintf(sayUntil, w.date(asked, r.Zone)), RoleWhole}
 	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole && f.Label == w.say(labelStanding) })
 	if at < 0 {
-		at = slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleCode })
+		at = slices.IndexFunc(d.Facts, isCode)
 		if at < 0 {
 			at = len(d.Facts)
 		}

@@ -60,6 +60,10 @@ type Request struct {
 	ACR       []string `json:"acr,omitempty"`     // acr_values, in the agent's order of preference
 	Level     Level    `json:"level"`             // the weakest sign-in that may approve
 
+	CodeHash   []byte `json:"code_hash,omitempty"`   // keyed, of the code that the person types; gone after HandleLife
+	CodeDigits int    `json:"code_digits,omitempty"` // how many it has; 0: none is typed
+	CodeTries  int    `json:"code_tries,omitempty"`  // wrong ones so far
+
 	Locale string `json:"locale"` // of the first disclosure
 	Zone   string `json:"zone"`   // IANA name
 	Salt   []byte `json:"salt"`   // in every disclosure, so that a digest says nothing once the facts are erased
@@ -103,7 +107,7 @@ type Request struct {
 	forgotten bool
 }
 
-// Reason says why a request was cancelled or failed; a closed set.
+// Reason says why a request was cancelled, failed, or denied without a decision; a closed set.
 type Reason string
 
 // Reasons of a cancelled or failed request.
@@ -192,6 +196,19 @@ func (r *Request) Open(by PersonID, signedIn, at time.Time) {
 // Approve appends an approval and moves the request once its rule is met. d.Digest must be the digest of one of
 // r.Disclosures; the desk sees to that.
 func (r *Request) Approve(d Decision, at time.Time) error {
+	if err := r.approvable(d, at); err != nil {
+		return err
+	}
+	d.Approve, d.At = true, at
+	r.Decisions = append(r.Decisions, d)
+	if !r.Rule.met(r) {
+		return nil
+	}
+	r.Granted = r.Requested
+	return r.move(Approved, at, Actor{"person", string(d.By)}, d.facts())
+}
+
+func (r *Request) approvable(d Decision, at time.Time) error {
 	if err := r.decidable(d.By, at); err != nil {
 		return err
 	}
@@ -201,13 +218,7 @@ func (r *Request) Approve(d Decision, at time.Time) error {
 	if d.Level < r.Level {
 		return fmt.Errorf("approve with %s, needs %s: %w", d.Level.ACR(), r.Level.ACR(), ErrLevel)
 	}
-	d.Approve, d.At = true, at
-	r.Decisions = append(r.Decisions, d)
-	if !r.Rule.met(r) {
-		return nil
-	}
-	r.Granted = r.Requested
-	return r.move(Approved, at, Actor{"person", string(d.By)}, d.facts())
+	return nil
 }
 
 // Deny ends the request; one no is enough, and it needs no more than being signed in as an approver.
@@ -310,6 +321,7 @@ func (r *Request) Clone() *Request {
 	c.Approvers, c.ACR = slices.Clone(r.Approvers), slices.Clone(r.ACR)
 	c.Scope, c.Audience = slices.Clone(r.Scope), slices.Clone(r.Audience)
 	c.Requested, c.Granted = slices.Clone(r.Requested), slices.Clone(r.Granted)
+	c.CodeHash = slices.Clone(r.CodeHash)
 	c.Salt, c.SecretHash, c.Door = slices.Clone(r.Salt), slices.Clone(r.SecretHash), slices.Clone(r.Door)
 	c.Risks = slices.Clone(r.Risks)
 	c.Disclosures, c.Decisions = slices.Clone(r.Disclosures), slices.Clone(r.Decisions)

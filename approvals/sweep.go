@@ -79,7 +79,7 @@ func (d *Desk) expire(r *Request) error {
 
 // retire forgets what only the handle needed; from here on it answers like an unknown one.
 func (d *Desk) retire(r *Request) error {
-	r.SecretHash, r.Door = nil, nil
+	r.SecretHash, r.CodeHash, r.Door = nil, nil, nil
 	r.schedule(Step{Name: StepPurge, At: r.EndedAt.Add(d.Terms.History), Of: string(r.ID)})
 	return nil
 }

@@ -65,6 +65,7 @@ var (
 	sayStanding = phrase{"The agent can come back and use this without asking you again, until %s",
 		"%s까지 다시 묻지 않고 계속 쓸 수 있어요"}
 	sayNotStanding = phrase{"The agent has to ask you again each time", "쓸 때마다 다시 물어봐요"}
+	sayEnter       = phrase{"Type the %d digits your agent shows", "에이전트 화면에 보이는 숫자 %d자리를 입력해 주세요"}
 	sayUntil       = phrase{"Until %s", "%s까지"}
 
 	sayDate = phrase{"2 January 2006, 15:04", "2006년 1월 2일 15:04"} // layouts of time.Format

@@ -26,6 +26,7 @@ const (
 	StageResend      Stage = "resend" // an operator wants the person to be told once more
 	StageApproved    Stage = "approved"
 	StageDenied      Stage = "denied"
+	StageCodeWrong   Stage = "code_wrong"   // the person typed another code than the agent shows
 	StagePinged      Stage = "pinged"       // the agent has taken note that there is a result
 	StagePingFailed  Stage = "ping_failed"  // it has not
 	StagePingUnknown Stage = "ping_unknown" // nobody knows whether it has
@@ -68,7 +69,7 @@ const (
 var stages = map[string]Stage{
 	string(Pending): StageQueued, string(Approved): StageApproved, string(Denied): StageDenied,
 	string(Expired): StageExpired, string(Cancelled): StageWithdrawn, string(Failed): StageUnreachable,
-	string(Redeemed): StageRedeemed, KindOpened: StageOpened, KindResend: StageResend,
+	string(Redeemed): StageRedeemed, KindCodeWrong: StageCodeWrong, KindOpened: StageOpened, KindResend: StageResend,
 	KindRevoked: StageRevoked,
 }
 

@@ -72,7 +72,7 @@ func standingOf(r *approvals.Request, o channels.Outlook, explain explainer, now
 	case approvals.Expired:
 		return standing{Words: "its time is over"}
 	case approvals.Denied:
-		return standing{Words: "the person has said no"}
+		return standing{Words: deniedWords(r)}
 	}
 	return standing{Words: "the agent has collected its tokens"}
 }
@@ -167,8 +167,17 @@ var reasons = map[approvals.Reason]string{
 	approvals.WithdrawnByOperator: "withdrawn by an operator",
 	approvals.ShutOut:             "the person has paused, disconnected or reported the agent",
 	approvals.NotEligible:         "person or agent may no longer",
+	approvals.WrongCode:           "denied after three wrong codes",
 	approvals.Unreachable:         "no message got through to the person",
 	approvals.QuietTime:           "the person's quiet hours last longer than the request",
+}
+
+// deniedWords tells a no from a denial that nobody has spoken.
+func deniedWords(r *approvals.Request) string {
+	if r.Reason != "" {
+		return reasonWords(r.Reason)
+	}
+	return "the person has said no"
 }
 
 func reasonWords(reason approvals.Reason) string {
@@ -205,10 +214,15 @@ var told = map[approvals.Stage]string{
 
 // say puts a line of a timeline into words.
 func say(e approvals.Entry, explain explainer) string {
+	if e.Stage == approvals.StageDenied && e.Code != "" {
+		return reasonWords(approvals.Reason(e.Code))
+	}
 	if words, found := plain[e.Stage]; found {
 		return words + evidence(e)
 	}
 	switch e.Stage {
+	case approvals.StageCodeWrong:
+		return "typed a wrong code; tries left: " + e.Facts["left"]
 	case approvals.StageWithdrawn, approvals.StageUnreachable:
 		return reasonWords(approvals.Reason(e.Code))
 	case approvals.StageRevoked:
