@@ -77,6 +77,7 @@ func (a *asking) read() error {
 		(*asking).unused,       // jti of request object and login_hint_token
 		(*asking).findPerson,   // whom the hint means
 		(*asking).checkCode,    // user_code of that person
+		(*asking).freshCode,    // binding_message that the person types
 	} {
 		if err := step(a); err != nil || a.kept != nil {
 			return err
@@ -164,6 +165,9 @@ func (a *asking) readACR() (err error) {
 }
 
 func (a *asking) readBinding() (err error) {
+	if a.client.enters() {
+		return a.readEntered()
+	}
 	a.ask.Binding, err = askedBinding(a.form.get("binding_message"))
 	return err
 }

@@ -55,6 +55,7 @@ type Client struct {
 	UserCode    bool         `json:"backchannel_user_code_parameter,omitempty"`
 	HintPrivacy string       `json:"hint_privacy,omitempty"` // blind (REQ-282)
 	EnforceACR  bool         `json:"acr_enforce,omitempty"`  // acr_values out of reach are refused (REQ-131)
+	BindingCode string       `json:"binding_code,omitempty"` // enter: people type what the agent shows; absent: they compare
 
 	DPoPBound        bool `json:"dpop_bound_access_tokens,omitempty"` // REQ-039
 	DPoPNonce        bool `json:"dpop_nonce_required,omitempty"`      // its proofs must contain our nonce (REQ-202)
@@ -172,7 +173,7 @@ type Metadata struct {
 	Generic      bool     `json:"generic_types"` // ours
 	Audiences    []string `json:"allowed_audiences"`
 	PollHold     *int     `json:"poll_hold_seconds"`
-	BindingCode  string   `json:"binding_code"`
+	BindingCode  string   `json:"binding_code"` // ours: compare or enter
 
 	JWKS              json.RawMessage `json:"jwks"`
 	JWKSURI           string          `json:"jwks_uri"`
@@ -208,7 +209,7 @@ func ParseDevMetadata(raw []byte, types approvals.Types) (Metadata, error) {
 
 func parseMetadata(raw []byte, types approvals.Types, loopback bool) (Metadata, error) {
 	m := Metadata{AuthMethod: SecretPost, GrantTypes: []string{GrantCIBA}, DeliveryMode: ModePoll, IDTokenAlg: "ES256",
-		BindingCode: "compare", loopback: loopback}
+		BindingCode: codeCompare, loopback: loopback}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("read client metadata: %w", err)
 	}
@@ -232,7 +233,7 @@ func (m Metadata) validate(types approvals.Types) error {
 		{!m.UserCode || m.HintPrivacy == "", "backchannel_user_code_parameter", "must be false with hint_privacy blind"},
 		{m.SubjectType == "" || m.SubjectType == "public", "subject_type", "must be public or absent"}, // REQ-040
 		{m.IDTokenAlg == "ES256", "id_token_signed_response_alg", "must be ES256"},
-		{m.BindingCode == "compare", "binding_code", "must be compare"},
+		{m.BindingCode == codeCompare || m.BindingCode == codeEnter, "binding_code", "must be compare or enter"},
 		{m.PollHold == nil || *m.PollHold >= 0 && *m.PollHold <= maxPollHold, "poll_hold_seconds", "must be 0 to 25"},
 		{len(m.Serves) <= 100, "serves_audiences", "must not hold more than 100 values"},
 		{!slices.ContainsFunc(m.Serves, badAudience), "serves_audiences", "must hold 1 to 512 visible characters each"},
@@ -292,7 +293,7 @@ func (m Metadata) Agent(root *keys.Root, now time.Time) (*approvals.Agent, error
 		IDTokenAlg: m.IDTokenAlg, PollHold: m.PollHold, JWKS: squeeze(m.JWKS), JWKSURI: m.JWKSURI,
 		AssertionAlg: m.AssertionAlg, Audience: m.AssertionAudience, AssertionLife: m.AssertionLife,
 		RequestAlg: m.RequestAlg, HintIssuers: m.HintIssuers,
-		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR,
+		UserCode: m.UserCode, HintPrivacy: m.HintPrivacy, PureOAuth: m.PureOAuth, EnforceACR: m.EnforceACR, BindingCode: m.BindingCode,
 		DPoPBound: m.DPoPBound, DPoPNonce: m.DPoPNonce, CertificateBound: m.CertificateBound, certificateSubject: m.certificateSubject,
 		OwnScopes: m.OwnScopes, Serves: m.Serves}
 	if err := c.Keep(a); err != nil {

@@ -212,7 +212,7 @@ func TestMetadataRules(t *testing.T) {
 		`{"authorization_details_types":["tool_call","nope"]}`:                                        "authorization_details_types[1]",
 		`{"scope":"a \u00e9"}`:                                                                        "scope",
 		`{"allowed_audiences":["with space "]}`:                                                       "allowed_audiences",
-		`{"binding_code":"enter"}`:                                                                    "binding_code",
+		`{"binding_code":"pick"}`:                                                                     "binding_code",
 		`{"client_id":"a b","client_name":"x"}`:                                                       "client_id",
 		`{"client_id":"ab","client_name":"x","client_secret":"with space"}`:                           "client_secret",
 		`{"client_id":"ab","client_name":"x","client_secret":"emoji-🙂-secret"}`:                       "client_secret",

@@ -112,7 +112,7 @@ func (m memberSet) checkStatement() error {
 // registrable reads what a client says about itself. Defaults are those of RFC 7591 where we have what they mean:
 // client_secret_basic, assertions for the issuer alone, and all that the initial access token allows.
 func (h *Handler) registrable(ctx context.Context, all memberSet, b Bounds) (Metadata, error) {
-	m := Metadata{AuthMethod: SecretBasic, GrantTypes: []string{GrantCIBA}, IDTokenAlg: "ES256", BindingCode: "compare",
+	m := Metadata{AuthMethod: SecretBasic, GrantTypes: []string{GrantCIBA}, IDTokenAlg: "ES256", BindingCode: codeCompare,
 		AssertionAudience: audienceStrict, Scope: strings.Join(b.Scopes, " "), Types: slices.Clone(b.Types),
 		Audiences: slices.Clone(b.Audiences), loopback: h.Register.Loopback}
 	known := memberSet{}

@@ -39,13 +39,14 @@ func evidencePurpose(id approvals.ID) string { return kindEvidence + "/" + strin
 
 // evidence is the write that keeps what the agent has signed for as long as the request itself is kept, sealed: it shows
 // who asked for what, and in which words (REQ-159). An object that holds a secret is kept by its digest: nobody gets the
-// secret from us, and the agent can still be held to what it shows (REQ-123, 128 and 140).
+// secret from us, and the agent can still be held to what it shows (REQ-123, 128 and 140). A code that the person types is
+// one.
 func (a *asking) evidence(r *approvals.Request) []approvals.Write {
 	if a.signed == "" {
 		return nil
 	}
 	text := a.signed
-	if a.form.get("user_code") != "" || a.form.get("client_notification_token") != "" {
+	if a.form.get("user_code") != "" || a.form.get("client_notification_token") != "" || a.client.enters() {
 		text = digestOf(text)
 	}
 	sealed := a.h.Root.Seal(evidencePurpose(r.ID), []byte(text))
@@ -59,7 +60,7 @@ func digestOf(text string) string {
 }
 
 // SignedRequest returns the request object that led to a request, as its agent signed it, or "sha256:" and the digest of
-// its bytes (base64url) if it held a user code or a notification token. It is [approvals.ErrNotFound] for requests that
+// its bytes (base64url) if it held a user code, a notification token or a code to type. It is [approvals.ErrNotFound] for requests that
 // came without one.
 func (h *Handler) SignedRequest(ctx context.Context, id approvals.ID) (string, error) {
 	rec, err := h.Records.Get(ctx, kindEvidence, string(id))
