@@ -27,6 +27,7 @@ func typing(t testing.TB, options ...option) *service {
 
 // TestEnteredCode: a client whose people type the code sends two to six digits that are not too simple, and always.
 func TestEnteredCode(t *testing.T) {
+	row(t, "REQ-117", "REQ-120")
 	s := typing(t)
 	for _, tt := range []struct{ message, code string }{
 		{"42", ""}, {"482913", ""}, {"00", ""}, {"1357", ""},
@@ -46,6 +47,7 @@ func TestEnteredCode(t *testing.T) {
 
 // TestStaleCode: an agent shows a person no code twice in 24 hours; another agent, another person and another day may.
 func TestStaleCode(t *testing.T) {
+	row(t, "REQ-121")
 	synctest.Test(t, func(t *testing.T) {
 		s := typing(t)
 		ask := func(want string, pairs ...string) {
@@ -105,6 +107,7 @@ func TestStaleCodeRace(t *testing.T) {
 // TestEnteredCodeIsNowhere: neither the store nor the log nor an answer has a code that a person types, and a repeat with
 // an Idempotency-Key is the same request.
 func TestEnteredCodeIsNowhere(t *testing.T) {
+	row(t, "REQ-118")
 	var out bytes.Buffer
 	s := typing(t, func(p *Parts) {
 		p.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -84,7 +84,7 @@ func (v *visit) answerOf(values url.Values) approvals.Answer {
 
 // approve decides yes, on exactly what the form says was on the screen.
 func (h *Handler) approve(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale", "choice", "ticket", "credential")
+	r, values, err := h.posted(v, "digest", "locale", "choice", "code", "ticket", "credential")
 	if err != nil {
 		return answer{}, err
 	}
@@ -93,10 +93,11 @@ func (h *Handler) approve(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if takes {
+	if takes || r.Enters() && values.Get("credential") != "" {
 		return h.approveByPasskey(v, r, values, a)
 	}
 	h.touch(v)
+	a.Code = values.Get("code")
 	_, err = h.Desk.Approve(v.Context(), r.ID, a)
 	if errors.Is(err, approvals.ErrLevel) {
 		return answer{to: v.path("/signin?next=" + url.QueryEscape(v.here()))}, nil
@@ -138,6 +139,10 @@ func (h *Handler) decided(v *visit, r *approvals.Request, values url.Values, err
 		return answer{to: v.path("/requests/" + string(r.ID))}, nil
 	case errors.Is(err, approvals.ErrChanged):
 		return h.again(v, r, http.StatusConflict, "alert.changed", "")
+	case errors.Is(err, approvals.ErrCode):
+		return h.wrongCode(v, r, v.answerOf(values).Choice, "code.wrong")
+	case errors.As(err, &field) && field.Field == "code":
+		return h.wrongCode(v, r, v.answerOf(values).Choice, "ask.codeShape")
 	case errors.As(err, &field) && field.Field == "note":
 		return h.again(v, r, http.StatusUnprocessableEntity, "alert.noteTooLong", values.Get("note"))
 	case field != nil: // a choice that this request does not allow
@@ -163,6 +168,22 @@ func (h *Handler) onceMore(v *visit, r *approvals.Request, c approvals.Choice, s
 	}
 	view.Alert, view.Note = alert, note
 	return answer{status: status, page: "request", data: view}, nil
+}
+
+// wrongCode shows the page once more after a code that was not the agent's, with how many tries are left.
+func (h *Handler) wrongCode(v *visit, r *approvals.Request, c approvals.Choice, alert string) (answer, error) {
+	a, err := h.onceMore(v, r, c, http.StatusUnprocessableEntity, alert, "")
+	view, ok := a.data.(*requestView)
+	switch {
+	case err != nil || !ok || view.Stage != "open":
+	case alert == "ask.codeShape":
+		view.Wrong, view.Blame = true, []any{r.CodeDigits}
+	case view.Tries == 1:
+		view.Wrong, view.Alert = true, "code.wrongLast"
+	default:
+		view.Wrong, view.Blame = true, []any{view.Tries}
+	}
+	return a, err
 }
 
 // opened notes that the page came before a person's eyes. Only script sends it, once the page is visible: a robot that

@@ -12,17 +12,18 @@ import (
 
 // confirms reports whether approving r takes a passkey over its very words, and whether the person has one. A request
 // that needs a passkey takes it every time, however the person is signed in; one that only needs a better sign-in than
-// this takes it in the place of a code.
+// this takes it in the place of a code. Where the person types what the agent shows, a passkey may take the place of that.
 func (h *Handler) confirms(v *visit, r *approvals.Request) (takes, has bool, err error) {
 	takes = r.Level >= approvals.LevelPasskey
-	if h.passkeys == nil || !takes && v.who.Level >= r.Level {
+	better := v.who.Level < r.Level
+	if h.passkeys == nil || !takes && !better && !r.Enters() {
 		return takes, false, nil
 	}
 	list, err := h.passkeys.List(v.Context(), v.who.Person)
 	if err != nil {
 		return takes, false, err
 	}
-	return takes || len(list) > 0, len(list) > 0, nil
+	return takes || better && len(list) > 0, len(list) > 0, nil
 }
 
 // heldUntil is until when a person cannot approve what takes a passkey, whichever they use: a number or a device of theirs
@@ -95,13 +96,14 @@ func (h *Handler) confirmed(v *visit, r *approvals.Request, a *approvals.Answer,
 	if err != nil {
 		return session{}, err
 	}
-	if proof.Held && r.Level >= approvals.LevelPasskey {
+	if proof.Held && (r.Level >= approvals.LevelPasskey || r.Enters()) {
 		return session{}, passkey.ErrHeld
 	}
 	s := *v.who
 	s.Confirmed, s.Seen = proof.At, proof.At
 	next, writes := h.turn(s, v.who.record())
 	a.Level, a.AMR, a.AuthTime, a.Proof = approvals.LevelPasskey, proof.AMR, proof.At, proof.Evidence
+	a.Confirmed = true
 	a.Also = append(proof.Writes, writes...)
 	return next, nil
 }

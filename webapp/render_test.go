@@ -52,6 +52,15 @@ func (w *world) fixtures() map[string]*approvals.Request {
 		of("generic", w.ask(who, `[{"type":"rocket_launch","to":"<b>Moon</b>\u202egnp","fuel":0.1,"":{"amount":1}}]`))
 		of("standing", w.ask(who, `[{"type":"document_access","identifier":"doc-1","actions":["read","share"]}]`,
 			func(a *approvals.Ask) { a.Standing = true }))
+		of("enter", w.ask(who, payment, func(a *approvals.Ask) { a.Binding, a.Enter = "42", true }))
+		tried := w.ask(who, payment, func(a *approvals.Ask) { a.Binding, a.Enter = "42", true })
+		for range 3 {
+			shown, err := w.desk.Show(tried, tried.Locale)
+			check(t, err)
+			_, _ = w.desk.Approve(ctx, tried.ID, approvals.Answer{By: who, Digest: shown.Digest(), Locale: tried.Locale,
+				Level: approvals.LevelSession, Via: "page", Code: "24"})
+		}
+		of("tried", w.read(tried))
 		of("approved", decide(w.ask(who, payment), true))
 		of("denied", decide(w.ask(who, payment), false))
 		cancelled := w.ask(who, payment)
@@ -106,6 +115,15 @@ func (w *world) screens() []*page {
 			check(t, err)
 			view.Alert, view.Note = alert, "</textarea>"
 			render(visit, "weakly signed in, alert "+alert, "request", view)
+			typed, err := w.pages.view(v("ann", approvals.LevelSession), requests["enter of ann"])
+			check(t, err)
+			typed.Instead = alert != ""
+			for _, wrong := range []string{"", "code.wrong", "code.wrongLast", "ask.codeShape"} {
+				if typed.Wrong, typed.Alert, typed.Blame = wrong != "", wrong, []any{2}; wrong == "code.wrongLast" {
+					typed.Blame = nil
+				}
+				render(visit, "to be typed, "+wrong+alert, "request", typed)
+			}
 			less, err := w.pages.viewOf(visit, requests["two of ann"], approvals.Choice{Parts: map[int]approvals.Part{
 				0: {Amount: "1.50"}, 1: {Keep: []string{"read"}}}})
 			check(t, err)

@@ -24,6 +24,11 @@ type requestView struct {
 	Action    string
 	Sections  []section
 	Code      string // binding_message, to compare
+	Typed     string // says that a code is to be typed; "" when none is
+	Enter     int    // how many digits there is a field for; 0: none
+	Instead   bool   // a passkey may take the place of the code
+	Tries     int    // that are left
+	Wrong     bool   // what was typed was not it
 	Again     bool   // another open request shows the same one
 	Button    string
 	Choice    string // what the person takes away, as approving sends it; "" for all that was asked
@@ -41,6 +46,7 @@ type requestView struct {
 	Tone   string // "ok", "no", "quiet"
 	Note   string
 	Alert  string // key
+	Blame  []any  // what the alert's sentence names
 	StepUp bool   // approving needs a better sign-in first
 	Key    bool   // approving takes a passkey, and the person has one
 	NoKey  bool   // approving takes a passkey, and the person has none
@@ -117,17 +123,7 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 	view.layOut(shown)
 	h.stage(v, r, view, now)
 	if view.Stage == "open" {
-		takes, has, err := h.confirms(v, r)
-		if err != nil {
-			return nil, err
-		}
-		view.Key, view.NoKey, view.StepUp = has && takes, takes && !has, view.StepUp && !takes
-		if view.Held, err = h.heldWords(v, r, has); err != nil {
-			return nil, err
-		}
-	}
-	if view.Stage == "open" && view.Code != "" {
-		if view.Again, err = h.sameCode(v, r, now); err != nil {
+		if err := h.openStage(v, r, view, now); err != nil {
 			return nil, err
 		}
 	}
@@ -140,6 +136,26 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 	}
 	view.Live = live{URL: v.path("/live?" + follows.Encode()), Seen: view.version(v.lang)}
 	return view, nil
+}
+
+// openStage says what approving takes: a passkey, another sign-in, or a code that is typed or compared.
+func (h *Handler) openStage(v *visit, r *approvals.Request, view *requestView, now time.Time) error {
+	takes, has, err := h.confirms(v, r)
+	if err != nil {
+		return err
+	}
+	view.Key, view.NoKey, view.StepUp = has && takes, takes && !has, view.StepUp && !takes
+	view.Instead = has && !takes && r.Enters()
+	if view.Held, err = h.heldWords(v, r, has); err != nil {
+		return err
+	}
+	if r.Enters() {
+		view.enter(r)
+	}
+	if view.Code != "" {
+		view.Again, err = h.sameCode(v, r, now)
+	}
+	return err
 }
 
 // heldWords is when approving r becomes possible, for whoever has a passkey and something too new beside it.
@@ -164,6 +180,14 @@ func (h *Handler) shown(r *approvals.Request, c approvals.Choice, lang string) (
 		room, err = h.Desk.Renderer.Room(r, lang)
 	}
 	return d, room, err
+}
+
+// enter puts a field for the code on the page, unless a passkey or another sign-in comes first.
+func (view *requestView) enter(r *approvals.Request) {
+	view.Tries = r.TriesLeft()
+	if !view.Key && !view.NoKey && !view.StepUp {
+		view.Enter = r.CodeDigits
+	}
 }
 
 // sameCode reports whether the agent shows the code of r in another open request too, so that comparing it does not tell
@@ -198,6 +222,8 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 			view.Risks = append(view.Risks, newRow(f))
 		case approvals.RoleCode:
 			view.Code = f.Text
+		case approvals.RoleEnter:
+			view.Typed = f.Text
 		case approvals.RolePart:
 			view.close(at)
 			at = section{Part: f.Label, Action: f.Text}
@@ -262,8 +288,11 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		view.standing(v, r, at, now)
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
-		if last.Reported {
+		switch {
+		case last.Reported:
 			view.Text = "result.reported"
+		case r.Reason == approvals.WrongCode:
+			view.Text, view.Args = "result.tries", nil
 		}
 	case approvals.Expired:
 		view.Text = "result.expired"
@@ -284,7 +313,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	confirmed := !v.who.Confirmed.IsZero() && last.AuthTime.Equal(v.who.Confirmed)
 	signedIn := confirmed || last.AuthTime.Equal(v.who.AuthTime)
 	decidedHere := signedIn && last.Device == device(v.UserAgent())
-	if view.Tone != "quiet" && !decidedHere {
+	if view.Tone != "quiet" && !decidedHere && len(r.Decisions) > 0 {
 		view.elsewhere(v, last, at)
 	}
 }
