@@ -333,11 +333,12 @@ func (d *Disclosure) find(i int, label string) int {
 
 func (d *Disclosure) insert(at int, f Fact) { d.Facts = slices.Insert(d.Facts, at, f) }
 
-func isCode(f Fact) bool { return f.Role == RoleCode || f.Role == RoleEnter }
+// closes reports a fact that comes after everything that is asked.
+func closes(f Fact) bool { return f.Role == RoleRisk || f.Role == RoleCode || f.Role == RoleEnter }
 
 // whole returns the place behind the facts of the objects, where those about the whole request begin.
 func (d *Disclosure) whole() int {
-	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole || isCode(f) })
+	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole || closes(f) })
 	if at < 0 {
 		return len(d.Facts)
 	}
@@ -370,7 +371,7 @@ func sayLasting(d *Disclosure, r *Request, until time.Time, w words) {
 	was := Fact{w.say(labelAsked), w.sprintf(sayUntil, w.date(asked, r.Zone)), RoleWhole}
 	at := slices.IndexFunc(d.Facts, func(f Fact) bool { return f.Role == RoleWhole && f.Label == w.say(labelStanding) })
 	if at < 0 {
-		at = slices.IndexFunc(d.Facts, isCode)
+		at = slices.IndexFunc(d.Facts, closes)
 		if at < 0 {
 			at = len(d.Facts)
 		}

@@ -236,6 +236,18 @@ func TestNarrowedPageLives(t *testing.T) {
 	b.get(at+"&once=1").want(http.StatusOK, "Denied. Travel Bot was told no.")
 }
 
+// Reporting works from the page of less as well, and keeps what was on the screen.
+func TestReportFromTheNarrowedPage(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.signedIn("ann")
+	r := w.ask("ann", payment)
+	less := b.choose(r, "amount-0", "300.00")
+	b.follow(b.press(less, "/report")).want(http.StatusOK, "Denied and reported.")
+	if d := w.read(r).Decisions[0]; !d.Reported || d.Digest != less.byID("disclosure-digest") {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A passkey confirms what is granted: its yes to all is no yes to less, and the other way round.
 func TestConfirmLess(t *testing.T) {
 	w := newNamedWorld(t)
