@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"assent/approvals"
@@ -152,3 +153,33 @@ func (s *screen) To(path string) string { return s.v.path(path) }
 
 // Remaining writes a number of seconds.
 func (s *screen) Remaining(seconds int) string { return remaining(s.Lang, seconds) }
+
+// sentences are the first of a text, which is read at a glance, and the rest.
+type sentences struct{ Lead, Rest string }
+
+// First cuts a text after its first sentence.
+func (s *screen) First(text string) sentences {
+	lead, rest, more := strings.Cut(text, ". ")
+	if !more {
+		return sentences{Lead: text}
+	}
+	return sentences{lead + ".", rest}
+}
+
+var (
+	figure   = regexp.MustCompile(`^[0-9][0-9.,]*$`)
+	currency = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
+// Whole splits a label at its spaces, except between an amount and its currency, which stay on one line.
+func (s *screen) Whole(label string) []string {
+	var out []string
+	for word := range strings.SplitSeq(label, " ") {
+		if n := len(out); n > 0 && currency.MatchString(word) && figure.MatchString(out[n-1]) {
+			out[n-1] += " " + word
+			continue
+		}
+		out = append(out, word)
+	}
+	return out
+}

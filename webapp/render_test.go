@@ -331,3 +331,19 @@ func TestRemaining(t *testing.T) {
 		}
 	}
 }
+
+func TestWholeAndFirst(t *testing.T) {
+	s := &screen{}
+	for label, want := range map[string]string{"Approve 480.00 EUR": "Approve|480.00 EUR", "480.00 EUR 승인": "480.00 EUR|승인",
+		"1,200,000원 승인": "1,200,000원|승인", "Approve 2 IDs": "Approve|2|IDs", "2 things": "2|things"} {
+		if got := strings.Join(s.Whole(label), "|"); got != want {
+			t.Errorf("%q: %q, want %q", label, got, want)
+		}
+	}
+	for text, want := range map[string]sentences{"Denied. Bot was told no.": {"Denied.", "Bot was told no."},
+		"Already denied on A at 14:26 CET.": {Lead: "Already denied on A at 14:26 CET."}} {
+		if got := s.First(text); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}

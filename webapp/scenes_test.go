@@ -188,6 +188,28 @@ var scenes = []scene{
 		s.answered("[role=alert]:not([hidden])")
 		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
 	}},
+	{"less, to choose", "narrow.title", ".narrow a.button | .narrow button.yes | .narrow input", func(s *stage) {
+		s.see(s.ask(two))
+		s.click("#narrow")
+		s.answered("#choice")
+	}},
+	{"less, to approve", "ask.title", "#deny button.no | #approve button.yes", func(s *stage) {
+		s.see(s.ask(payment))
+		s.click("#narrow")
+		s.answered("#choice")
+		s.set(".sum", "120.00")
+		s.click(".narrow button.yes")
+		s.answered("[data-stage=open]")
+		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+	}},
+	{"less, mistyped", "narrow.title", ".narrow .sum | [role=alert]", func(s *stage) {
+		s.see(s.ask(payment))
+		s.click("#narrow")
+		s.answered("#choice")
+		s.set(".sum", "9999")
+		s.click(".narrow button.yes")
+		s.answered("[aria-invalid]")
+	}},
 	{"approved", "result.approved", ".undo button | .evidence summary | .onward a", deciding("#approve button")},
 	{"denied", "result.denied", ".evidence summary | .onward a", deciding("#deny button")},
 	{"approved elsewhere", "result.alreadyApproved", ".undo button | .onward a", func(s *stage) {
@@ -220,6 +242,12 @@ var scenes = []scene{
 		s.elsewhere(r, "/approve")
 		s.w.advance(21 * time.Second)
 		s.see(r)
+	}},
+	{"sign-ins", "sessions.title", ".keys button | main form button.no", func(s *stage) {
+		s.w.advance(time.Minute)
+		s.w.signedIn(s.who)
+		s.signIn()
+		s.visit("/sessions")
 	}},
 	{"devices, none", "devices.title", "main form button.yes | main a.button", func(s *stage) { s.signIn(); s.visit("/devices") }},
 	{"devices", "devices.title", "main form button.yes | .devices button", func(s *stage) {
@@ -275,6 +303,7 @@ var scenes = []scene{
 		}
 		s.visit("/r/AAAAAAAAAAAA")
 	}},
+	{"offline", "away.title", "main a.button", func(s *stage) { s.visit("/offline") }},
 	{"no such page", "noPage.title", "main a.button", func(s *stage) { s.visit("/nothing") }},
 	{"result unknown", "unknown.title", "main a.button", func(s *stage) {
 		s.signIn()

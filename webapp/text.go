@@ -17,6 +17,7 @@ var texts = map[string]phrase{
 	"skip":        {"Skip to content", "본문으로 건너뛰기"},
 	"language":    {"한국어", "English"},
 	"signedIn":    {"Signed in as %s", "%s님으로 로그인했어요"},
+	"ways":        {"Your account", "내 계정"},
 	"signOut":     {"Sign out", "로그아웃"},
 	"continue":    {"Continue", "계속하기"},
 	"openInbox":   {"Open your inbox", "요청함 열기"},

@@ -503,7 +503,7 @@ func TestUX14ForcedColoursAndLessMotion(t *testing.T) {
 const small = `JSON.stringify([...document.querySelectorAll('a, button, input:not([type=hidden]), textarea, select, summary')]
 	.filter((e) => e.checkVisibility() && !e.closest('.skip'))
 	.filter((e) => getComputedStyle(e).display !== 'inline')
-	.map((e) => [e, e.getBoundingClientRect()])
+	.map((e) => [e, (e.matches('[type=checkbox], [type=radio]') ? e.closest('label') : e).getBoundingClientRect()])
 	.filter(([, box]) => box.width < 43.9 || box.height < 43.9)
 	.map(([e, box]) => Math.round(box.width) + 'x' + Math.round(box.height) + ' ' + e.outerHTML.slice(0, 80)))`
 
