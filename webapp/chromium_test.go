@@ -236,7 +236,7 @@ func (c *chromium) until(what, script string) {
 
 func (c *chromium) reads(words string) {
 	c.t.Helper()
-	c.until(words, fmt.Sprintf("document.body.innerText.includes(%q)", words))
+	c.until(words, fmt.Sprintf(`document.body.innerText.replace(/\s+/g, ' ').includes(%q)`, words))
 }
 
 // verifies makes the authenticator say that it verified the user, or that it did not.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/webapp/upstream"
+	"assent/webapp/upstream/upstreamtest"
 )
 
 // scene is one screen, as a person comes upon it: in a service of its own, over HTTP, in a real browser.
@@ -243,6 +245,21 @@ var scenes = []scene{
 		s.w.advance(21 * time.Second)
 		s.see(r)
 	}},
+	{"accounts, none", "accounts.title", ".keys a.button", func(s *stage) { s.provider(); s.signIn(); s.visit("/accounts") }},
+	{"accounts", "accounts.title", ".keys button", func(s *stage) {
+		s.b.follow(s.b.press(s.abroad(), "/back"))
+		s.signIn()
+		s.visit("/accounts")
+	}},
+	{"account, to connect", "back.connect", "main form button.yes | main a.button", func(s *stage) {
+		at := s.abroad().at
+		s.signIn()
+		s.open(s.w.server.URL + at)
+	}},
+	{"sign-in elsewhere", "signin.title", "form[data-passkey] button | main a.button", func(s *stage) {
+		s.provider()
+		s.visit("/signin")
+	}},
 	{"sign-ins", "sessions.title", ".keys button | main form button.no", func(s *stage) {
 		s.w.advance(time.Minute)
 		s.w.signedIn(s.who)
@@ -315,6 +332,25 @@ var scenes = []scene{
 		s.signIn()
 		s.visit("/devices")
 	}},
+}
+
+// provider is one elsewhere with which people may sign in.
+func (s *stage) provider() *upstreamtest.Provider {
+	s.t.Helper()
+	p := upstreamtest.New(s.t, s.w.clock)
+	p.SignIn(upstreamtest.User{"sub": "a-1", "preferred_username": "ann@corp"})
+	s.w.elsewhere(p.Client(), upstream.Settings{Name: "corp", EN: "Example ID", KO: "예시 아이디", Issuer: p.Issuer,
+		ClientID: p.ClientID, Secret: p.Secret})
+	return p
+}
+
+// abroad is the page to which a provider sends back whoever connects an account.
+func (s *stage) abroad() *page {
+	s.t.Helper()
+	p := s.provider()
+	name := map[string]string{approvals.English: "Example ID", approvals.Korean: "예시 아이디"}[s.lang]
+	page := s.b.get("/accounts?lang=" + s.lang)
+	return s.b.abroad(p, s.b.get(page.link(say(s.lang, "accounts.connectOne", name))))
 }
 
 func (s *stage) invited() {

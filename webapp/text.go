@@ -140,7 +140,7 @@ var texts = map[string]phrase{
 	"sessions.link":       {"Signed in %s with a link.", "%s에 링크로 로그인했어요."},
 	"sessions.used":       {"Last used %s.", "마지막 사용: %s."},
 	"sessions.end":        {"Sign out there", "로그아웃시키기"},
-	"sessions.endOne":     {"Sign out on %[1]s, signed in %[2]s", "%[2]s에 로그인한 %[1]s 로그아웃시키기"},
+	"sessions.endOne":     {"Sign out there: %[1]s, signed in %[2]s", "%[2]s에 로그인한 %[1]s 로그아웃시키기"},
 	"sessions.others":     {"Sign out everywhere else", "다른 기기에서 모두 로그아웃하기"},
 	"sessions.alone":      {"You are signed in nowhere else.", "다른 곳에는 로그인하지 않았어요."},
 	"sessions.lost": {"Lost a phone or computer? Tell your operator too: that also ends its passkeys and notifications.",

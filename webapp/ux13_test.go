@@ -103,7 +103,7 @@ func (c *chromium) unseen(selectors string) (missing []string) {
 // heads reports whether the one heading of the page holds a text of the catalogue, whatever fills its places.
 func (s *stage) heads(key string) bool {
 	s.t.Helper()
-	heading := evaluate[string](s.chromium, `[...document.querySelectorAll('h1')].map((h) => h.innerText).join('\n\n')`)
+	heading := evaluate[string](s.chromium, `[...document.querySelectorAll('h1')].map((h) => h.textContent.trim().replace(/\s+/g, ' ')).join('\n\n')`)
 	text, err := lookUp(s.lang, key)
 	check(s.t, err)
 	for _, part := range placeholder.Split(text, -1) {

@@ -32,7 +32,7 @@ import (
 //	 9 a bad network           TestUX09…, TestAnswerLostAfterCommit, TestShell
 //	10 who may not             TestWrongPersonSeesNothing
 //	11 hostile words           TestUX11…, TestHostileText
-//	12 notifications           TestWebPushInABrowser of cmd/assent
+//	12 notifications           TestNotification of cmd/assent
 //	13 every screen            TestUX13…
 //	14 keyboard and eyes       TestUX14…
 //	15 targets                 TestUX15…
@@ -252,6 +252,63 @@ func TestUX08DecidedElsewhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A page that nobody looks at holds no stream, and shows what it missed when somebody looks again.
+func TestUX08Hidden(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	r := s.ask(payment)
+	s.see(r)
+	streams := func(want int) {
+		t.Helper()
+		open := func() (n int) {
+			s.w.pages.streams.mu.Lock()
+			defer s.w.pages.streams.mu.Unlock()
+			for _, k := range s.w.pages.streams.open {
+				n += k
+			}
+			return n
+		}
+		for deadline := time.Now().Add(patience); open() != want; <-time.After(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d streams, want %d", open(), want)
+			}
+		}
+	}
+	look := func(away bool) {
+		evaluate[bool](s.chromium, fmt.Sprintf(`(() => { Object.defineProperty(document, 'hidden', { value: %t, configurable: true });
+			document.dispatchEvent(new Event('visibilitychange')); return true; })()`, away))
+	}
+	streams(1)
+	look(true)
+	streams(0)
+	s.elsewhere(r, "/deny")
+	if evaluate[bool](s.chromium, "!document.querySelector('.bar')") {
+		t.Error("a hidden page is told")
+	}
+	look(false)
+	s.reads("Already denied on Safari (iPhone) at 14:26 CET.")
+	streams(1)
+}
+
+// Whoever taps on a notification and goes on tapping approves nothing: yes waits until the details have been on a visible
+// screen for a moment. No does not wait.
+func TestUX09TapThrough(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	s.before(`(() => { const later = window.setTimeout; window.setTimeout = (f, ms, ...a) => ms === 700 ? (window.arm = f, 1) : later(f, ms, ...a); })()`)
+	r := s.ask(payment)
+	s.signIn()
+	s.visit("/requests/" + string(r.ID))
+	if evaluate[bool](s.chromium, "document.querySelector('#deny button').disabled || !document.querySelector('#approve button').disabled") {
+		t.Error("no waits, or yes does not")
+	}
+	s.do(chromedp.Click(chromedp.CSS("#approve button")))
+	s.wants(r, approvals.Pending, 0)
+	evaluate[bool](s.chromium, "new Promise((done) => setTimeout(() => { window.arm(); done(true); }, 800))")
+	s.click("#approve button")
+	s.reads("Approved at 14:26 CET.")
 }
 
 // slowed sets the way between the tab and the service, and whether the browser believes that there is one.

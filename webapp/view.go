@@ -305,7 +305,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		view.Text = "result.cancelled"
 		switch r.Reason {
 		case approvals.WithdrawnByPerson:
-			view.Text, view.Args = "result.withdrawn", []any{view.Agent}
+			view.Text, view.Args, view.Next = "result.withdrawn", []any{view.Agent}, "next.ended"
 		case approvals.ShutOut:
 			view.Text, view.Args = "result.shutOut", []any{view.Agent}
 		}

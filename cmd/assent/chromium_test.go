@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,7 +180,7 @@ func (c *chromium) tap(tag string) string {
 	c.ok(err)
 	var worker cdptarget.ID
 	for _, found := range targets {
-		if found.Type == "service_worker" {
+		if found.Type == "service_worker" && strings.HasSuffix(found.URL, "/sw.js") { // the shell has one too
 			worker = found.TargetID
 		}
 	}
