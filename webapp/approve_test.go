@@ -309,7 +309,7 @@ func TestWithdrawAfterRedemption(t *testing.T) {
 	approved := b.follow(b.press(p.want(http.StatusOK, "You were not in a conversation with this agent."), "/approve"))
 	_, err = w.desk.Redeem(t.Context(), agent.ID, r.ID, secret)
 	check(t, err)
-	late := b.follow(b.press(approved, "/withdraw")).want(http.StatusOK, "The agent has collected it. Undo is not possible.")
+	late := b.follow(b.press(approved, "/withdraw")).want(http.StatusOK, "The agent has collected it.", "Undo is not possible; revoke this agent")
 	if late.hasForm("/withdraw") {
 		t.Error("withdrawing is still offered")
 	}

@@ -52,7 +52,7 @@ func parseForm(raw string, fields ...string) (url.Values, error) {
 	return values, nil
 }
 
-var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|passkeys|sessions|accounts)$`)
+var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|agents|history|agents/[A-Za-z0-9._~-]{1,255}|passkeys|sessions|accounts)$`)
 
 // ownPath returns where a visitor may be sent after sign-in: a request, a page about the account, or the inbox. Anything
 // else, and every other site, is the inbox.
@@ -63,7 +63,7 @@ func ownPath(next string) string {
 	return "/"
 }
 
-// here is the page that this visit is about, for coming back to it: the request of a POST on it, a page about
+// here is the page that this visit is about, for coming back to it: the request or the agent of a POST on it, a page about
 // the account, the inbox otherwise.
 func (v *visit) here() string {
 	const prefix = len("/requests/") + 26

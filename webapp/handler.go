@@ -141,6 +141,7 @@ func (h *Handler) routes() http.Handler {
 	h.sessionRoutes(get, post)
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
+	h.agentRoutes(get, post)
 	get(idPath, h.request)
 	get(idPath+"/narrow", h.narrow)
 	post(idPath+"/narrow", h.narrowed)

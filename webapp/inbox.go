@@ -17,24 +17,51 @@ const (
 
 // inboxView is the page of everything that waits for one person, and of what ended lately.
 type inboxView struct {
-	Waiting []item
-	Total   int    // of what waits, shown or not
-	More    string // how many are not shown; "" when all are
+	Waiting []item  // by time left
+	Groups  []group // the same, those of one agent together
+	Total   int     // of what waits, shown or not
+	More    string  // how many are not shown; "" when all are
 	Ended   []item
 	Live    live
 	Offer   *pushView
-	Devices bool // there is a page of devices
+}
+
+// group is what waits of one agent. Where that is more than one, all can be denied at once; nothing else can.
+type group struct {
+	ID    string // of the agent
+	Agent string
+	Items []item
+	IDs   string // of the requests that the form denies, with spaces
+	Token string
+}
+
+// groups puts the requests of one agent together, where the most urgent of them stands.
+func (h *Handler) groups(v *visit, waiting []item) []group {
+	var out []group
+	at := map[string]int{}
+	for _, it := range waiting {
+		i, there := at[it.AgentID]
+		if !there {
+			i = len(out)
+			at[it.AgentID] = i
+			out = append(out, group{ID: it.AgentID, Agent: it.Agent, Token: h.formToken(v.who, formAgent(it.AgentID))})
+		}
+		out[i].Items = append(out[i].Items, it)
+		out[i].IDs = strings.TrimSpace(out[i].IDs + " " + it.ID)
+	}
+	return out
 }
 
 // item is one line of the inbox.
 type item struct {
-	ID     string
-	Ref    string
-	Agent  string
-	Action string
-	Ends   string
-	Left   int
-	State  string // the outcome; its word is the text "state." + State
+	ID      string
+	Ref     string
+	AgentID string
+	Agent   string
+	Action  string
+	Ends    string
+	Left    int
+	State   string // the outcome; its word is the text "state." + State
 }
 
 // inbox shows what waits, by time left, then what ended, newest first.
@@ -72,7 +99,7 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	slices.SortStableFunc(waiting, func(a, b *approvals.Request) int { return a.DecideBy.Compare(b.DecideBy) })
 	slices.SortStableFunc(ended, func(a, b *approvals.Request) int { return strings.Compare(string(b.ID), string(a.ID)) })
 
-	view := &inboxView{Total: len(waiting), Offer: h.offer(v, ended...), Devices: h.Devices != nil}
+	view := &inboxView{Total: len(waiting), Offer: h.offer(v, ended...)}
 	if more := len(waiting) - maxWaiting; more > 0 {
 		view.More, waiting = fmt.Sprint(more), waiting[:maxWaiting]
 		if full {
@@ -82,6 +109,7 @@ func (h *Handler) inboxOf(v *visit) (*inboxView, error) {
 	if view.Waiting, err = h.items(v, waiting); err != nil {
 		return nil, err
 	}
+	view.Groups = h.groups(v, view.Waiting)
 	if view.Ended, err = h.items(v, ended[:min(len(ended), maxEnded)]); err != nil {
 		return nil, err
 	}
@@ -93,15 +121,15 @@ func (h *Handler) items(v *visit, requests []*approvals.Request) ([]item, error)
 	now := h.Now()
 	items := make([]item, 0, len(requests))
 	for _, r := range requests {
-		shown, err := h.Desk.Show(r, v.lang)
+		shown, err := h.shownOrStored(r, v.lang)
 		if err != nil {
-			return nil, fmt.Errorf("show request: %w", err)
+			return nil, err
 		}
 		state := r.StateAt(now)
 		if state == approvals.Pending && !now.Before(r.DecideBy) {
 			state = approvals.Expired
 		}
-		items = append(items, item{ID: string(r.ID), Ref: r.ID.Ref(), Agent: approvals.Visible(r.AgentName),
+		items = append(items, item{ID: string(r.ID), Ref: r.ID.Ref(), AgentID: string(r.Agent), Agent: approvals.Visible(r.AgentName),
 			Action: shown.Action(), Ends: moment(r.DecideBy, now, r.Zone, v.lang),
 			Left: int(max(0, r.DecideBy.Sub(now)).Seconds()), State: string(state)})
 	}
@@ -117,4 +145,36 @@ func (view *inboxView) version(lang string) string {
 		}
 	}
 	return fingerprint(parts...)
+}
+
+// shownOrStored is a request in the visitor's language or, when its type has gone since, in that of its first disclosure.
+func (h *Handler) shownOrStored(r *approvals.Request, lang string) (approvals.Disclosure, error) {
+	shown, err := h.Desk.Show(r, lang)
+	if err != nil && len(r.Disclosures) > 0 {
+		return r.Disclosures[0], nil
+	}
+	if err != nil {
+		return shown, fmt.Errorf("show request: %w", err)
+	}
+	return shown, nil
+}
+
+// waitingBeside is the most urgent of the requests that wait beside r, or nil.
+func (h *Handler) waitingBeside(v *visit, r *approvals.Request) (*item, error) {
+	waiting, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person,
+		States: []approvals.State{approvals.Pending}, Limit: maxWaiting})
+	if err != nil {
+		return nil, fmt.Errorf("list waiting: %w", err)
+	}
+	now := h.Now()
+	waiting = slices.DeleteFunc(waiting, func(o *approvals.Request) bool { return o.ID == r.ID || !now.Before(o.DecideBy) })
+	if len(waiting) == 0 {
+		return nil, nil
+	}
+	first := slices.MinFunc(waiting, func(a, b *approvals.Request) int { return a.DecideBy.Compare(b.DecideBy) })
+	items, err := h.items(v, []*approvals.Request{first})
+	if err != nil {
+		return nil, err
+	}
+	return &items[0], nil
 }

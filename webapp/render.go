@@ -18,8 +18,8 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
-var pageNames = []string{"landing", "invited", "signin", "code", "request", "narrow", "inbox", "devices", "passkeys",
-	"sessions", "back", "accounts", "offline", "problem"}
+var pageNames = []string{"agent", "agents", "denied", "landing", "invited", "signin", "code", "request", "narrow",
+	"inbox", "devices", "passkeys", "sessions", "back", "accounts", "offline", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.
 type pages struct {
@@ -30,7 +30,7 @@ type pages struct {
 
 func loadPages(static *assets) (*pages, error) {
 	parts, err := template.New("").Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html",
-		"templates/parts.html")
+		"templates/nav.html", "templates/parts.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse templates: %w", err)
 	}
@@ -79,6 +79,7 @@ type screen struct {
 	PushJS    string
 	Push      bool // browsers may be told
 	Passkeys  bool // they are possible here
+	Devices   bool // there is a page of devices
 	PasskeyJS string
 	Upstream  bool // people may sign in elsewhere
 	OnwardJS  string
@@ -92,7 +93,7 @@ func (p *pages) screen(v *visit, data any) *screen {
 		CSS: p.static.path("app.css"), JS: p.static.path("app.js"), Icon: p.static.path("icon.svg"),
 		Touch: p.static.path("icon-192.png"), PushJS: p.static.path("push.js"), Push: v.h.Push != nil,
 
-		Passkeys: v.h.passkeys != nil, PasskeyJS: p.static.path("passkey.js"), Upstream: v.h.Upstream != nil,
+		Passkeys: v.h.passkeys != nil, Devices: v.h.Devices != nil, PasskeyJS: p.static.path("passkey.js"), Upstream: v.h.Upstream != nil,
 		OnwardJS: p.static.path("onward.js")}
 	if v.lang == approvals.English {
 		s.Other = approvals.Korean
@@ -134,6 +135,22 @@ func (s *screen) With(r row) any {
 		S   *screen
 		Row row
 	}{s, r}
+}
+
+// Item hands a line of a list to a shared part together with the screen.
+func (s *screen) Item(it item) any {
+	return struct {
+		S  *screen
+		It item
+	}{s, it}
+}
+
+// Current marks the link that leads to this page.
+func (s *screen) Current(path string) template.HTMLAttr {
+	if s.v.Request == nil || s.v.URL.Path != path {
+		return ""
+	}
+	return ` aria-current="page"`
 }
 
 // Before and After are a text on either side of its placeholder.

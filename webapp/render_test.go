@@ -168,6 +168,19 @@ func (w *world) screens() []*page {
 			Ends: "14:36 CET"}, "some": {Token: "t", Devices: []deviceRow{{"a", "Ann's <phone>", "14:26 CET"}, {"b", "B", "2 Mar"}}}} {
 			render(v("ann", approvals.LevelSession), "devices, "+name, "devices", view)
 		}
+		agent := agentRow{"a", "Bot <i>", "B", "agent.isPaused", "15:26 CET", "3", "1", "100+", ""}
+		stands := []standingRow{{"06eaxeh2803ger1q8stgtqy2cg", "Read “x”", "1 Apr 15:26 CEST"}}
+		for name, view := range map[string]*agentView{"paused": {agentRow: agent, Paused: true, Standing: stands, More: true, Done: "agent.done.paused"},
+			"both": {agentRow: agent, Disconnected: true, Reported: true, Types: []string{"x"}}, "off": {agentRow: agent, Disconnected: true, Last: "2 Mar"},
+			"gone": {agentRow: agentRow{Name: "x", Mark: "agent.isGone"}, Gone: true}} {
+			render(v("ann", approvals.LevelSession), "agent, "+name, "agent", view)
+		}
+		for _, view := range []*agentsView{{}, {Rows: []agentRow{agent}, Older: "/agents?before=x"}} {
+			render(v("ann", approvals.LevelSession), "agents", "agents", view)
+		}
+		for left := range 2 {
+			render(v("ann", approvals.LevelSession), "denied", "denied", &deniedView{"Bot", []item{{ID: "x", State: "denied"}}, 1, left})
+		}
 		row := passkeyRow{"a", "Ann's <phone>", "14:26 CET", "", "3 Mar 02:26 CET"}
 		for _, view := range []*passkeysView{{Token: "t", Suggest: "Chrome (Android)", Room: true}, {Rows: []passkeyRow{row}, Alone: true},
 			{Rows: []passkeyRow{row, {"b", "B", "2 Mar", "3 Mar", ""}}, Room: true, Problem: "passkey.refused"}} {

@@ -74,7 +74,7 @@ func TestCatalogueIsUsed(t *testing.T) {
 	}
 	for key := range texts {
 		family, member, _ := strings.Cut(key, ".")
-		composed := slices.Contains([]string{"state", "alert"}, family) || member == "title" || member == "body"
+		composed := slices.Contains([]string{"state", "alert"}, family) || strings.HasPrefix(key, "agent.done.") || member == "title" || member == "body"
 		if composed {
 			key = family
 		}

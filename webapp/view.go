@@ -58,7 +58,9 @@ type requestView struct {
 	Left int // seconds until approval closes
 	Live live
 
-	Offer *pushView
+	Offer     *pushView
+	Following *item  // what waits next
+	Revoke    string // id of the agent, when all that is left is to disconnect it
 }
 
 // live is how the page follows what it shows.
@@ -129,6 +131,9 @@ func (h *Handler) viewOf(v *visit, r *approvals.Request, c approvals.Choice) (*r
 	}
 	if view.Stage == "done" {
 		view.Offer = h.offer(v, r)
+		if view.Following, err = h.waitingBeside(v, r); err != nil {
+			return nil, err
+		}
 	}
 	follows := url.Values{"request": {view.ID}}
 	if view.Choice != "" {
@@ -285,6 +290,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		view.standing(v, r, at, now)
 	case approvals.Redeemed:
 		view.Text, view.Args, view.Next, view.Tone = "result.approved", []any{at, view.Agent}, "next.redeemed", "ok"
+		view.Revoke = string(r.Agent)
 		view.standing(v, r, at, now)
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
@@ -353,7 +359,11 @@ func (view *requestView) elsewhere(v *visit, d approvals.Decision, at string) {
 
 // version names what the page shows, so that a live stream knows whether it has anything new to say.
 func (view *requestView) version(lang string) string {
-	return fingerprint(lang, view.ID, view.Stage, view.Text, view.Next, view.Digest, fmt.Sprint(view.Args...))
+	next := ""
+	if view.Following != nil {
+		next = view.Following.ID
+	}
+	return fingerprint(lang, view.ID, view.Stage, view.Text, view.Next, view.Digest, next, fmt.Sprint(view.Args...))
 }
 
 func fingerprint(parts ...string) string {

@@ -76,7 +76,9 @@ function address(extra) {
 function show(html, seen) {
   const focused = document.activeElement && document.activeElement.id;
   const stage = $('[data-stage]', place)?.dataset.stage;
+  const unfolded = [...place.querySelectorAll('details[open][id]')].map((element) => element.id);
   place.innerHTML = policy.createHTML(html);
+  for (const id of unfolded) document.getElementById(id)?.setAttribute('open', '');
   place.dataset.seen = seen;
   wind();
   tick();
