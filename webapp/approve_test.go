@@ -114,7 +114,7 @@ func TestSecondDecisionSeesTheFirst(t *testing.T) {
 	if got := w.read(r); got.State != approvals.Denied {
 		t.Errorf("state %s", got.State)
 	}
-	phone.get("/requests/"+string(r.ID)+"?lang=ko").want(http.StatusOK, "14:26 CET에 Safari (iPhone)에서 이미 거절했어요.")
+	phone.get("/requests/"+string(r.ID)+"?lang=ko").want(http.StatusOK, "14:26 CET에 Safari (iPhone)\u2060에서 이미 거절했어요.")
 }
 
 func TestRaceOfTwoDevices(t *testing.T) {

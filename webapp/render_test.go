@@ -309,8 +309,8 @@ func TestEveryFactIsOnThePage(t *testing.T) {
 
 // results are what the pages say to somebody who did not decide there.
 var results = []struct{ name, en, ko string }{
-	{"approved", "Already approved on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 승인했어요."},
-	{"denied", "Already denied on another device at 14:26 CET.", "14:26 CET에 다른 기기에서 이미 거절했어요."},
+	{"approved", "Already approved on another device at 14:26 CET.", "14:26 CET에 다른 기기\u2060에서 이미 승인했어요."},
+	{"denied", "Already denied on another device at 14:26 CET.", "14:26 CET에 다른 기기\u2060에서 이미 거절했어요."},
 	{"cancelled", "Withdrawn. Nothing for you to do.", "취소된 요청이에요. 할 일이 없어요."},
 	{"withdrawn", "You took it back.", "승인을 취소했어요."},
 	{"failed", "We could not reach you in time.", "제때 알려 드리지 못했어요."},

@@ -308,12 +308,12 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	case approvals.Failed:
 		view.Text = "result.failed"
 	default:
-		view.Text = "result.cancelled"
+		view.Text, view.Next = "result.cancelled", "" // it says so itself
 		switch r.Reason {
 		case approvals.WithdrawnByPerson:
 			view.Text, view.Args, view.Next = "result.withdrawn", []any{view.Agent}, "next.ended"
 		case approvals.ShutOut:
-			view.Text, view.Args = "result.shutOut", []any{view.Agent}
+			view.Text, view.Args, view.Next = "result.shutOut", []any{view.Agent}, "next.ended"
 		}
 	}
 	confirmed := !v.who.Confirmed.IsZero() && last.AuthTime.Equal(v.who.Confirmed)
