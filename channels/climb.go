@@ -92,21 +92,9 @@ func (t Task) again(next Next, rung Rung, tries []Try) (Next, bool) {
 		if rung.Reports {
 			next.At = latest(next.At, last.Ended.Add(unknownWait))
 		}
-		return next, worthRepeating(tries)
+		return next, count(tries, Unknown) <= 1 // once more means once
 	}
 	return next, false
-}
-
-// worthRepeating: a provider that keeps silent gets the message once more. A process that dies is no fault of the provider,
-// so each lost claim is made good, unless it is the message that kills.
-func worthRepeating(tries []Try) bool {
-	lost := 0
-	for _, try := range tries {
-		if try.Outcome == Unknown && try.Lost {
-			lost++
-		}
-	}
-	return count(tries, Unknown)-lost <= 1 && lost <= lostMost
 }
 
 // free is until when the rung's provider is left alone, or a cap of ours keeps messages from the address.

@@ -15,7 +15,6 @@ const (
 	busyParts    = 40          // of a request's life: longer waits than an hour for requests of days
 	faultFirst   = time.Minute // an operator has to act
 	retractTries = 5
-	lostMost     = 20 // processes that may die over one message before it is given up
 )
 
 // Outcome is what became of one try.
@@ -140,11 +139,15 @@ func Plan(t Task, now time.Time) Next {
 	return t.climb(now)
 }
 
-// overlay brings in what providers reported later.
+// overlay brings in what providers reported later. A repeat that was lost with its process as well is taken for told: it
+// may be the message that kills, or a process that starts again and again, and a person is not to pay for that with message
+// after message. The ladder goes on with the next one.
 func overlay(tries []Try, reports []approvals.Delivery) []Try {
 	out := make([]Try, len(tries))
 	for i, try := range tries {
-		out[i] = try
+		if out[i] = try; try.Outcome == Unknown && try.Lost && try.Duplicate {
+			out[i].Outcome = Accepted
+		}
 		if try.Outcome != Accepted && try.Outcome != Unknown { // the provider never had it: nothing is left to report
 			continue
 		}

@@ -47,12 +47,11 @@ func lost(t *Task) {
 	}
 }
 
-// lostTimes appends so many tries by push that died with their process.
-func (t Task) lostTimes(n int) Task {
-	for range n {
-		t = t.tried("push", 0, Unknown)
-	}
-	return t.with(lost)
+// lostTwice appends a try by push that died with its process, and its repeat that did too.
+func (t Task) lostTwice() Task {
+	t = t.tried("push", 0, Unknown).tried("push", 20, Unknown).with(lost)
+	t.Tries[1].Duplicate = true
+	return t
 }
 
 // reminded appends a reminder by push.
@@ -91,6 +90,9 @@ func TestPlan(t *testing.T) {
 	ended := func(t *Task) { t.Ended = true }
 	opened := func(t *Task) { t.Opened = true }
 	once := func(t *Task) { t.Once = true }
+	failed := func(t *Task) {
+		t.Reports = append(t.Reports, approvals.Delivery{Channel: "push", Attempt: 2, Status: approvals.StatusFailed, At: noon})
+	}
 	tests := []struct {
 		name   string
 		task   Task
@@ -162,11 +164,14 @@ func TestPlan(t *testing.T) {
 			"send push 3 reminder again"},
 		{"a reminder that was refused for good", five("push").tried("push", 0, Accepted).reminded(150, Rejected), 152,
 			"wait 300"},
-		{"lost with the process: once more, however often", five("push").tried("push", 0, Unknown).with(lost).
-			tried("push", 20, Unknown).with(lost), 41, "send push 3 again"},
-		{"lost again and again: it may be the message that kills", five("push").lostTimes(lostMost + 1), 60, "fail"},
-		{"lost as often as a message may be", five("push").lostTimes(lostMost), 0,
-			fmt.Sprintf("send push %d again", lostMost+1)},
+		{"lost with the process: once more", five("push").tried("push", 0, Unknown).with(lost), 41, "send push 2 again"},
+		{"lost, and its repeat too: taken for told", five("push").lostTwice(), 41, "wait 150"},
+		{"lost, and its repeat too: the next message goes on its time", five("push").with(repeat(2)).lostTwice(), 80, "send push 3"},
+		{"lost, and its repeat too: the next address after the wait", five("push", "sms").lostTwice(), 80, "send sms 1"},
+		{"lost, and its repeat too: a report says that it failed", five("push", "sms").lostTwice().with(failed), 41,
+			"wait 60"},
+		{"lost once and silent once: not a third time", five("push", "sms").tried("push", 0, Unknown).with(lost).
+			tried("push", 20, Unknown), 80, "send sms 1"},
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},
@@ -313,7 +318,7 @@ func (w *world) maySend(next Next) {
 	if w.now.Before(rung.Down) {
 		w.t.Fatalf("sends %+v to a provider that is down until %s", next, rung.Down)
 	}
-	attempt, silent, lost, accepted := 1, 0, 0, 0
+	attempt, unknown, accepted := 1, 0, 0
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		same := try.Channel == next.Channel && try.To == next.To
 		sent := try.Outcome == Accepted || try.Outcome == Unknown
@@ -334,14 +339,10 @@ func (w *world) maySend(next Next) {
 			w.t.Fatalf("repeats %+v less than a wait after %+v", next, try)
 		}
 		if same && try.Kind == next.Kind && try.Outcome == Accepted {
-			accepted, silent, lost = accepted+1, 0, 0
+			accepted, unknown = accepted+1, 0
 		}
 		if (same || next.Kind == KindReminder) && try.Outcome == Unknown && try.Kind == next.Kind {
-			if try.Lost {
-				lost++
-			} else {
-				silent++
-			}
+			unknown++
 		}
 		if try.Channel == next.Channel {
 			attempt++
@@ -353,8 +354,8 @@ func (w *world) maySend(next Next) {
 	if next.Attempt != attempt {
 		w.t.Fatalf("attempt is %d, want %d", next.Attempt, attempt)
 	}
-	if silent > 1 || lost > lostMost || next.Duplicate != (silent+lost > 0) {
-		w.t.Fatalf("sends %+v after %d unknown outcomes and %d lost ones", next, silent, lost)
+	if unknown > 1 || next.Duplicate != (unknown > 0) {
+		w.t.Fatalf("sends %+v after %d unknown outcomes", next, unknown)
 	}
 	half := w.task.End.Sub(w.task.From) / 2
 	if next.Kind == KindReminder && (half <= 2*time.Minute || w.now.Before(noon.Add(half))) {
