@@ -16,13 +16,27 @@ type Push interface {
 	// Key is the applicationServerKey that browsers subscribe to, in base64url (RFC 8292, 3.2).
 	Key() string
 	// Subscribe keeps what PushSubscription.toJSON gave, and sends that browser a test with a proof.
-	Subscribe(ctx context.Context, person approvals.PersonID, subscription []byte) error
+	// label is what the person will know the browser by.
+	Subscribe(ctx context.Context, person approvals.PersonID, label string, subscription []byte) error
 	// Arrived takes the proof of a test that has come back.
 	Arrived(ctx context.Context, person approvals.PersonID, proof string) error
 	// Verified reports whether the person is told in the browser that listens there.
 	Verified(ctx context.Context, person approvals.PersonID, endpoint string) (bool, error)
 	// Unsubscribe forgets the browser that listens there.
 	Unsubscribe(ctx context.Context, person approvals.PersonID, endpoint string) error
+	// Browsers lists the browsers that a person is told in, the latest first.
+	Browsers(ctx context.Context, person approvals.PersonID) ([]Browser, error)
+	// Remove forgets a browser of that person by its id, for whoever has it no more; one that is not theirs is
+	// [approvals.ErrNotFound].
+	Remove(ctx context.Context, person approvals.PersonID, id string) error
+}
+
+// Browser is a browser that is told.
+type Browser struct {
+	ID    string
+	Label string // such as "Firefox (Linux)"; may be empty
+	Added time.Time
+	Used  time.Time // when it last took a message or came to the pages, to the day; zero: not known
 }
 
 // How many tests a person may ask for: some at once, then one a minute.
@@ -85,7 +99,7 @@ func (h *Handler) subscribe(v *visit) (answer, error) {
 	if !h.tests.allow(string(v.who.Person)) {
 		return answer{}, errTooMany
 	}
-	err = h.Push.Subscribe(v.Context(), v.who.Person, []byte(raw))
+	err = h.Push.Subscribe(v.Context(), v.who.Person, device(v.UserAgent()), []byte(raw))
 	switch {
 	case err == nil:
 		return answer{status: http.StatusAccepted}, nil

@@ -21,13 +21,41 @@ type pushes struct {
 	fail  error
 	tests []string          // endpoints
 	told  map[string]string // endpoint → person, with "?" until the proof is there
+
+	labels map[string]string // endpoint → what the person knows the browser by
 }
 
 func (p *pushes) Key() string { return "BCVx-key" }
 
-func (p *pushes) Subscribe(_ context.Context, person approvals.PersonID, subscription []byte) error {
+// Browsers names browsers by their endpoints.
+func (p *pushes) Browsers(_ context.Context, person approvals.PersonID) (browsers []Browser, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for endpoint, who := range p.told {
+		if who == string(person) {
+			browsers = append(browsers, Browser{ID: endpoint, Label: p.labels[endpoint]})
+		}
+	}
+	return browsers, nil
+}
+
+func (p *pushes) Remove(_ context.Context, person approvals.PersonID, id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told[id] != string(person) {
+		return approvals.ErrNotFound
+	}
+	delete(p.told, id)
+	return nil
+}
+
+func (p *pushes) Subscribe(_ context.Context, person approvals.PersonID, label string, subscription []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.labels == nil {
+		p.labels = map[string]string{}
+	}
+	p.labels[string(subscription)] = label
 	if p.fail != nil {
 		return p.fail
 	}

@@ -17,6 +17,9 @@ import (
 	"assent/channels"
 )
 
+// maxLabel is how long the name of a browser may be.
+const maxLabel = 64
+
 // proofLife is how long a test may take to come back.
 const proofLife = 10 * time.Minute
 
@@ -24,11 +27,15 @@ const proofLife = 10 * time.Minute
 func (c *Channel) Key() string { return c.vapid.public }
 
 // Subscribe keeps what a browser of that person hands in, and sends it a test. A browser that is known is tested again
-// and stays what it was. One that somebody else has used changes hands, if it shows the keys that only it can know.
-func (c *Channel) Subscribe(ctx context.Context, person approvals.PersonID, raw []byte) error {
+// and stays what it was. One that somebody else has used changes hands, if it shows the keys that only it can know. label is
+// what the person will know it by, such as "Firefox (Linux)".
+func (c *Channel) Subscribe(ctx context.Context, person approvals.PersonID, label string, raw []byte) error {
 	sub, err := c.rules.parse(raw)
 	if err != nil {
 		return err
+	}
+	if len(label) > maxLabel || approvals.Visible(label) != label {
+		return &approvals.FieldError{Field: "label", Rule: fmt.Sprintf("must have at most %d bytes and no invisible characters", maxLabel)}
 	}
 	p, err := c.directory.Person(ctx, person)
 	if err != nil {
@@ -37,7 +44,7 @@ func (c *Channel) Subscribe(ctx context.Context, person approvals.PersonID, raw 
 	var k *kept
 	var proof string
 	err = change(func() (err error) {
-		k, proof, err = c.expect(ctx, person, sub)
+		k, proof, err = c.expect(ctx, person, label, sub)
 		return err
 	})
 	if err != nil {
@@ -49,7 +56,8 @@ func (c *Channel) Subscribe(ctx context.Context, person approvals.PersonID, raw 
 }
 
 // expect keeps a subscription with a proof to come back.
-func (c *Channel) expect(ctx context.Context, person approvals.PersonID, sub *subscription) (*kept, string, error) {
+func (c *Channel) expect(ctx context.Context, person approvals.PersonID, label string, sub *subscription) (*kept, string,
+	error) {
 	name := c.nameOf(sub.Endpoint)
 	k, err := c.find(ctx, name)
 	switch {
@@ -68,6 +76,7 @@ func (c *Channel) expect(ctx context.Context, person approvals.PersonID, sub *su
 		return nil, "", err
 	}
 	secret := random(24)
+	k.Label, k.Used = label, c.now()
 	k.sub, k.Sealed = sub, c.root.Seal(sealOf(name), plain)
 	k.Proof, k.ProofEnd = c.proofOf(k, secret), c.now().Add(proofLife)
 	if err := c.records.Apply(ctx, k.write()); err != nil {
@@ -200,4 +209,70 @@ func (c *Channel) Unsubscribe(ctx context.Context, person approvals.PersonID, en
 		return nil
 	}
 	return err
+}
+
+// Browser is one of a person's browsers that are told, as its owner sees it.
+type Browser struct {
+	ID    string
+	Label string // empty if it was added before there were labels
+	Added time.Time
+	Used  time.Time // when it last took a message or came to the pages, to the day
+}
+
+// Browsers lists the browsers that a person is told in, the latest first.
+func (c *Channel) Browsers(ctx context.Context, person approvals.PersonID) (browsers []Browser, err error) {
+	p, err := c.directory.Person(ctx, person)
+	if err != nil {
+		return nil, fmt.Errorf("list browsers: %w", err)
+	}
+	for _, a := range p.Addresses {
+		if a.Channel != Name || !Told(p, a) {
+			continue
+		}
+		k, err := c.at(ctx, a)
+		if errors.Is(err, approvals.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list browsers: %w", err)
+		}
+		browsers = append(browsers, Browser{ID: k.read.Key, Label: k.Label, Added: k.Verified, Used: k.Used})
+	}
+	slices.SortStableFunc(browsers, func(a, b Browser) int { return b.Added.Compare(a.Added) })
+	return browsers, nil
+}
+
+// Remove forgets a browser of that person; it is told no more. One that is not theirs is [approvals.ErrNotFound].
+func (c *Channel) Remove(ctx context.Context, person approvals.PersonID, id string) error {
+	if person == "" || id == "" || len(id) > 64 {
+		return approvals.ErrNotFound
+	}
+	err := change(func() error {
+		k, err := c.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		if k.Person != person {
+			return approvals.ErrNotFound
+		}
+		return c.retire(ctx, k)
+	})
+	if err != nil {
+		return fmt.Errorf("remove browser: %w", err)
+	}
+	return nil
+}
+
+// usedEvery is how precisely it is kept when a browser was heard of: a write for each message would be too much.
+const usedEvery = 24 * time.Hour
+
+// used notes that a browser's push service has taken a message. Whoever was faster may be right.
+func (c *Channel) used(ctx context.Context, k *kept) {
+	if c.now().Sub(k.Used) < usedEvery {
+		return
+	}
+	k.Used = c.now()
+	if err := c.records.Apply(ctx, k.write()); err != nil && !errors.Is(err, approvals.ErrConflict) {
+		c.log.WarnContext(ctx, "not kept when a browser was used", "err", err)
+	}
 }

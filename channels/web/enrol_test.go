@@ -20,7 +20,7 @@ import (
 func TestEnrol(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	b := w.browser()
-	check(t, w.web.Subscribe(ctx, "ann", b.JSON()))
+	check(t, w.web.Subscribe(ctx, "ann", "Firefox (Linux)", b.JSON()))
 	_, test := w.last()
 	if test.Proof == "" || test.WebPush != 0 {
 		t.Fatalf("test is %+v: the service worker has to see it, with a proof", test)
@@ -56,7 +56,7 @@ func TestEnrol(t *testing.T) {
 		t.Error("no address after the test came back")
 	}
 
-	check(t, w.web.Subscribe(ctx, "ann", b.JSON())) // "send a test"
+	check(t, w.web.Subscribe(ctx, "ann", "Firefox (Linux)", b.JSON())) // "send a test"
 	if !told() {
 		t.Error("another test takes the address away")
 	}
@@ -71,7 +71,7 @@ func TestEnrol(t *testing.T) {
 func TestLateProof(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
-	check(t, w.web.Subscribe(t.Context(), "ann", b.JSON()))
+	check(t, w.web.Subscribe(t.Context(), "ann", "Firefox (Linux)", b.JSON()))
 	_, test := w.last()
 	w.wait(proofLife)
 	if err := w.web.Arrived(t.Context(), "ann", test.Proof); !errors.Is(err, approvals.ErrNotFound) {
@@ -110,7 +110,7 @@ func TestChangesHands(t *testing.T) {
 	ann := w.enrol("ann", b)
 	stolen := b
 	stolen.Keys.Auth = "AAAAAAAAAAAAAAAAAAAAAA"
-	if err := w.web.Subscribe(ctx, "min", stolen.JSON()); !errors.Is(err, approvals.ErrInvalid) {
+	if err := w.web.Subscribe(ctx, "min", "Firefox (Linux)", stolen.JSON()); !errors.Is(err, approvals.ErrInvalid) {
 		t.Errorf("endpoint without its keys: %v", err)
 	}
 	if err := w.web.Unsubscribe(ctx, "min", b.Endpoint); err != nil || len(w.person("ann").Addresses) != 1 {
@@ -155,7 +155,7 @@ func TestSignedOutEverywhere(t *testing.T) {
 func TestSignedOutMeanwhile(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	b := w.browser()
-	check(t, w.web.Subscribe(ctx, "ann", b.JSON()))
+	check(t, w.web.Subscribe(ctx, "ann", "Firefox (Linux)", b.JSON()))
 	_, test := w.last()
 	w.wait(time.Minute)
 	p := *w.person("ann")
@@ -201,7 +201,7 @@ func TestRaces(t *testing.T) {
 	for _, f := range []func(){
 		func() { w.web.Arrived(ctx, "ann", test.Proof) },
 		func() { w.web.Unsubscribe(ctx, "ann", b.Endpoint) },
-		func() { w.web.Subscribe(ctx, "ann", b.JSON()) },
+		func() { w.web.Subscribe(ctx, "ann", "Firefox (Linux)", b.JSON()) },
 		func() { w.web.Send(ctx, to, channeltest.Message(1)) },
 	} {
 		all.Go(f)
@@ -219,7 +219,7 @@ func TestTestNotTaken(t *testing.T) {
 		http.StatusServiceUnavailable: channels.ErrBusy} {
 		w := newWorld(t)
 		w.sim.Set(pushsim.Answer{Status: status})
-		if err := w.web.Subscribe(t.Context(), "ann", w.browser().JSON()); !errors.Is(err, want) {
+		if err := w.web.Subscribe(t.Context(), "ann", "Firefox (Linux)", w.browser().JSON()); !errors.Is(err, want) {
 			t.Errorf("%d: Subscribe: %v, want %v", status, err, want)
 		}
 		if len(w.person("ann").Addresses) != 0 {
@@ -307,4 +307,57 @@ func FuzzSubscription(f *testing.F) {
 			t.Errorf("kept and read again: %v", err)
 		}
 	})
+}
+
+// TestBrowsers: a person's browsers by their names, when they were added and heard of; one is removed by its owner only, and
+// none is told, nor listed, after signing out everywhere.
+func TestBrowsers(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	first := w.enrol("ann", w.browser())
+	second := w.enrol("ann", w.browser())
+	w.enrol("min", w.browser())
+	list, err := w.web.Browsers(ctx, "ann")
+	if check(t, err); len(list) != 2 || list[0].Label != "Firefox (Linux)" || list[0].Added.IsZero() || list[0].Used.IsZero() {
+		t.Fatalf("Browsers: %+v", list)
+	}
+	used := list[0].Used
+	w.wait(25 * time.Hour)
+	m := channeltest.Message(1)
+	m.Expires = w.now().Add(5 * time.Minute)
+	_, err = w.web.Send(ctx, second, m)
+	check(t, err)
+	if err := w.web.Remove(ctx, "min", list[0].ID); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("somebody else removes it: %v", err)
+	}
+	check(t, w.web.Remove(ctx, "ann", list[1].ID))
+	if err := w.web.Remove(ctx, "ann", list[1].ID); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("removed twice: %v", err)
+	}
+	if list, err = w.web.Browsers(ctx, "ann"); err != nil || len(list) != 1 || list[0].Used.Sub(used) < 25*time.Hour {
+		t.Errorf("Browsers: %+v, %v", list, err)
+	}
+	p := *w.person("ann")
+	p.SignedOutAt = w.now()
+	check(t, w.people.SavePerson(ctx, &p))
+	if list, err = w.web.Browsers(ctx, "ann"); err != nil || len(list) != 0 {
+		t.Errorf("after signing out everywhere: %+v, %v", list, err)
+	}
+	for _, to := range []approvals.Address{first, second} {
+		if _, err := w.web.Send(ctx, to, m); !errors.Is(err, channels.ErrGone) {
+			t.Errorf("Send after signing out everywhere: %v", err)
+		}
+	}
+}
+
+// TestExplain: every code of ours and of push services has words.
+func TestExplain(t *testing.T) {
+	for _, code := range []string{"code", "unsubscribed", "not_read", "unfit", "400", "401", "403", "404", "410", "413", "429", "500", "503"} {
+		if Explain(code) == "" {
+			t.Errorf("%s has no words", code)
+		}
+	}
+	if Explain("") != "" || Explain("new") != "" {
+		t.Error("words for what is not known")
+	}
 }

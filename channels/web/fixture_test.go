@@ -112,7 +112,7 @@ func (w *world) last() (pushsim.Message, shown) {
 // enrol makes a browser an address of a person.
 func (w *world) enrol(who approvals.PersonID, s pushsim.Subscription) approvals.Address {
 	w.t.Helper()
-	check(w.t, w.web.Subscribe(w.t.Context(), who, s.JSON()))
+	check(w.t, w.web.Subscribe(w.t.Context(), who, "Firefox (Linux)", s.JSON()))
 	_, test := w.last()
 	check(w.t, w.web.Arrived(w.t.Context(), who, test.Proof))
 	return w.person(who).Addresses[0]

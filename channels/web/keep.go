@@ -30,6 +30,8 @@ type kept struct {
 	Proof    []byte             `json:"proof,omitempty"`
 	ProofEnd time.Time          `json:"proof_end,omitzero"`
 	Verified time.Time          `json:"verified_at,omitzero"`
+	Label    string             `json:"label,omitempty"`  // what its owner knows the browser by
+	Used     time.Time          `json:"used_at,omitzero"` // when it was last heard of, to the day
 
 	read approvals.Record
 	sub  *subscription
@@ -59,18 +61,28 @@ func (c *Channel) find(ctx context.Context, name string) (*kept, error) {
 	return k, nil
 }
 
-// at returns the subscription behind an address. That it belongs to somebody else by now is the same as that it is
-// gone.
+// at returns the subscription behind an address. That it belongs to somebody else by now, or that its person was signed out
+// everywhere since, is the same as that it is gone.
 func (c *Channel) at(ctx context.Context, to approvals.Address) (*kept, error) {
 	name, _, _ := strings.Cut(to.Value, ".")
 	if name == "" || len(name) > 64 {
 		return nil, approvals.ErrNotFound
 	}
 	k, err := c.find(ctx, name)
-	if err == nil && (k.Address != to.Value || k.Verified.IsZero()) {
+	if err != nil {
+		return nil, err
+	}
+	if k.Address != to.Value || k.Verified.IsZero() {
 		return nil, approvals.ErrNotFound
 	}
-	return k, err
+	p, err := c.directory.Person(ctx, k.Person)
+	if err != nil {
+		return nil, err
+	}
+	if !k.told(p) {
+		return nil, approvals.ErrNotFound
+	}
+	return k, nil
 }
 
 func sealOf(name string) string { return kindSubscription + "/" + name }

@@ -85,7 +85,7 @@ func (c *Channel) Name() string { return Name }
 // Send implements [channels.Channel].
 func (c *Channel) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
 	if m.Kind == channels.KindCode {
-		return approvals.Delivery{Code: "code"}, channels.Uncalled(fmt.Errorf("push a code: %w", channels.ErrRejected))
+		return approvals.Delivery{Code: codeCode}, channels.Uncalled(fmt.Errorf("push a code: %w", channels.ErrRejected))
 	}
 	return c.bring(ctx, to, m)
 }
@@ -103,19 +103,23 @@ func (c *Channel) bring(ctx context.Context, to approvals.Address, m channels.Me
 	}
 	k, err := c.at(ctx, to)
 	if errors.Is(err, approvals.ErrNotFound) {
-		return approvals.Delivery{Code: "unsubscribed"}, channels.Uncalled(fmt.Errorf("push: %w", channels.ErrGone))
+		return approvals.Delivery{Code: codeGone}, channels.Uncalled(fmt.Errorf("push: %w", channels.ErrGone))
 	}
 	if err != nil {
-		return approvals.Delivery{Code: "not_read"}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrBusy, err))
+		return approvals.Delivery{Code: codeRead}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrBusy, err))
 	}
-	return c.push(ctx, k, m, "")
+	report, err := c.push(ctx, k, m, "")
+	if err == nil {
+		c.used(ctx, k)
+	}
+	return report, err
 }
 
 // push makes the one POST of a message. Without a header on its way there is no doubt that the message has not left.
 func (c *Channel) push(ctx context.Context, k *kept, m channels.Message, proof string) (approvals.Delivery, error) {
 	r, err := c.request(ctx, k.sub, m, proof)
 	if err != nil {
-		return approvals.Delivery{Code: "unfit"}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrRejected, err))
+		return approvals.Delivery{Code: codeUnfit}, channels.Uncalled(fmt.Errorf("push: %w: %w", channels.ErrRejected, err))
 	}
 	var wrote atomic.Bool
 	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}))

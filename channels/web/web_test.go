@@ -169,7 +169,7 @@ func TestNoRedirects(t *testing.T) {
 	defer leads.Close()
 	s := w.browser()
 	s.Endpoint = leads.URL + "/push/x"
-	if err := w.web.Subscribe(t.Context(), "ann", s.JSON()); !errors.Is(err, channels.ErrFault) {
+	if err := w.web.Subscribe(t.Context(), "ann", "Firefox (Linux)", s.JSON()); !errors.Is(err, channels.ErrFault) {
 		t.Errorf("Subscribe: %v", err)
 	}
 	if n := led.Load(); n != 0 {

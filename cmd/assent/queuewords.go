@@ -8,7 +8,6 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
-	"assent/channels/sms"
 	"assent/ciba"
 )
 
@@ -30,8 +29,10 @@ func (s *service) explain(channel, code string) string {
 	switch channel {
 	case approvals.ChannelPing:
 		words = ciba.ExplainPing(code)
-	case sms.Name:
-		words = sms.Explain(code)
+	default:
+		if say := explains[channel]; say != nil {
+			words = say(code)
+		}
 	}
 	if words == "" {
 		words = channels.Explain(code)

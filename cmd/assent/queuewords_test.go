@@ -143,3 +143,20 @@ func TestSay(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainEachChannel: an operator reads words for the codes of every channel, and of the dispatcher.
+func TestExplainEachChannel(t *testing.T) {
+	s := &service{}
+	for channel, codes := range map[string][]string{
+		"sms":   {"30003", "opted_out", "http_502", "capped", "late"},
+		"push":  {"UNREGISTERED", "INVALID_TOKEN", "http_503", "no_access_token", "busy"},
+		"web":   {"410", "unsubscribed", "502", "gone"},
+		"phone": {"rejected"},
+	} {
+		for _, code := range codes {
+			if words := s.explain(channel, code); words == "" {
+				t.Errorf("%s: no words for %s", channel, code)
+			}
+		}
+	}
+}

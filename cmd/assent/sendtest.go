@@ -16,6 +16,7 @@ import (
 	"assent/channels"
 	"assent/channels/push"
 	"assent/channels/sms"
+	"assent/channels/web"
 )
 
 // testMessage is the body of POST /doctor/send.
@@ -77,7 +78,7 @@ func (s *service) sendTest(ctx context.Context, t testMessage) ([]finding, error
 }
 
 // explains are the channels that have words for their codes.
-var explains = map[string]func(code string) string{sms.Name: sms.Explain, push.Name: push.Explain}
+var explains = map[string]func(code string) string{sms.Name: sms.Explain, push.Name: push.Explain, web.Name: web.Explain}
 
 // explain says what a refusal means for whoever runs the service.
 func explain(channel, code string, err error) string {

@@ -87,7 +87,20 @@ func (s *service) push() webapp.Push {
 	if s.browsers == nil {
 		return nil
 	}
-	return s.browsers
+	return browserPush{s.browsers}
+}
+
+// browserPush is the channel as the pages know it.
+type browserPush struct{ *web.Channel }
+
+// Browsers lists the browsers of a person in the pages' words.
+func (b browserPush) Browsers(ctx context.Context, person approvals.PersonID) ([]webapp.Browser, error) {
+	found, err := b.Channel.Browsers(ctx, person)
+	browsers := make([]webapp.Browser, len(found))
+	for i, one := range found {
+		browsers[i] = webapp.Browser(one)
+	}
+	return browsers, err
 }
 
 // canCode reports whether a one-time code reaches the person. Browsers and apps take none: both are added from a session

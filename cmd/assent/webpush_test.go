@@ -58,12 +58,12 @@ func TestPushTrap(t *testing.T) {
 		tr.url("fcm.googleapis.com"),
 		strings.Replace(tr.url("127.0.0.1"), "https", "http", 1), "https://fcm.googleapis.com@127.0.0.1/",
 		"https://metadata.internal/x"} {
-		if err := channel.Subscribe(t.Context(), "ann", browserSubscription(endpoint)); !errors.Is(err,
+		if err := channel.Subscribe(t.Context(), "ann", "Firefox (Linux)", browserSubscription(endpoint)); !errors.Is(err,
 			approvals.ErrInvalid) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
-	err = channel.Subscribe(t.Context(), "ann", browserSubscription("https://fcm.googleapis.com/fcm/send/x"))
+	err = channel.Subscribe(t.Context(), "ann", "Firefox (Linux)", browserSubscription("https://fcm.googleapis.com/fcm/send/x"))
 	if !errors.Is(err, channels.ErrBusy) {
 		t.Errorf("push service that leads inside: %v", err)
 	}
