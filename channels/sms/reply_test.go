@@ -38,11 +38,23 @@ func newTalk(t *testing.T, change ...func(*sms.Config)) talk {
 		t.Fatal(err)
 	}
 	l.desk.Levels = levels
-	return talk{l}
+	known := talk{l}
+	known.approvedBefore(t)
+	return known
 }
 
-// pays opens a request to pay, with further members, and returns it with the text message that tells of it.
-func (l talk) pays(t *testing.T, more string, payee ...string) (approvals.ID, string) {
+// approvedBefore makes agent and payee known: what asks for a closer look is for the page.
+func (l talk) approvedBefore(t *testing.T, payee ...string) {
+	t.Helper()
+	r := l.open(t, "", payee...)
+	answer := approvals.Answer{By: "ann", Level: approvals.LevelSession, Digest: r.Disclosures[0].Digest(), Locale: r.Locale}
+	if _, err := l.desk.Approve(t.Context(), r.ID, answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open opens a request to pay, with further members.
+func (l talk) open(t *testing.T, more string, payee ...string) *approvals.Request {
 	t.Helper()
 	ann, err := l.Directory.Person(t.Context(), "ann")
 	if err != nil {
@@ -63,6 +75,13 @@ func (l talk) pays(t *testing.T, more string, payee ...string) (approvals.ID, st
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// pays opens a request and returns it with the text message that tells of it.
+func (l talk) pays(t *testing.T, more string, payee ...string) (approvals.ID, string) {
+	t.Helper()
+	r := l.open(t, more, payee...)
 	before := len(l.twilio.Messages())
 	if _, err := l.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -116,7 +135,7 @@ func TestReplyDecides(t *testing.T) {
 			l := newTalk(t)
 			id, text := l.pays(t, "")
 			code := codeIn(t, text)
-			for _, must := range []string{"Pay 480.00 EUR to Example Travel", "Travel Bot", "H3-91", "A " + code, "D " + code, pages + "/r/"} {
+			for _, must := range []string{"Pay 480.00 EUR to Example Travel", "Travel Bot", "Acting for you since", "H3-91", "A " + code, "D " + code, pages + "/r/"} {
 				if !strings.Contains(text, must) {
 					t.Errorf("text has no %q: %q", must, text)
 				}
@@ -149,6 +168,7 @@ func TestReplyOnlyToWhatIsSaid(t *testing.T) {
 		more   string
 		change func(t *testing.T, l talk)
 	}{
+		"a payee that is new":    {more: `,"creditorName":"Another Travel"`},
 		"the agent's own words":  {more: `,"remittanceInformationUnstructured":"Invoice 7"`},
 		"an account":             {more: `,"creditorAccount":{"iban":"DE02120300000000202051"}`},
 		"where":                  {more: `,"locations":["https://pay.example.com"]`},
@@ -179,6 +199,9 @@ func TestReplyOnlyToWhatIsSaid(t *testing.T) {
 			if strings.Contains(more, "creditorName") { // the last of two would be refused
 				more = ""
 				tt.more = strings.TrimPrefix(tt.more, ",")
+			}
+			if more != tt.more && name != "a payee that is new" {
+				l.approvedBefore(t, tt.more)
 			}
 			id, text := l.paysAs(t, more, tt.more)
 			if strings.Contains(text, "480") || strings.Contains(text, "Reply A") {
@@ -293,6 +316,8 @@ func TestReplyKorean(t *testing.T) {
 	const number = "+821012345678"
 	l := newTalk(t)
 	l.person(t, func(p *approvals.Person) { p.Locale, p.Zone, p.Addresses[0].Value = "ko", "Asia/Seoul", number })
+	l.approvedBefore(t, `"creditorName":"나라상사"`)
+	l.approvedBefore(t, `"creditorName":"똠방각하 펲시콜라"`)
 	id, text := l.pays(t, "", `"creditorName":"나라상사"`)
 	for _, must := range []string{"나라상사에 480.00 EUR 결제", "Travel Bot", "H3-91", "승인: A ", "거절: D "} {
 		if !strings.Contains(text, must) {

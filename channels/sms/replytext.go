@@ -20,21 +20,43 @@ type draft struct {
 	whole  bool // and how to approve, beside everything that the disclosure says
 }
 
-// offerWords are the templates of messages that may be approved by reply, those that may be denied only, and both with a
-// code to compare. Beside the words of [words] they know {action}, {check}, {yes} and {no}.
-var offerWords = map[string]struct{ approve, approveCheck, deny, denyReminder string }{
+// offering is the templates of messages that may be answered. Beside the words of [words] they know {action}, {about},
+// {check}, {yes} and {no}. One that may be approved is who asks what, what is known of them and a code to compare if there are
+// any, and how to answer.
+type offering struct {
+	ask, about, check, answer string // to approve or deny
+	deny, denyReminder        string // to deny only
+}
+
+var offerWords = map[string]offering{
 	approvals.English: {
-		approve:      "{name}: {agent} asks: {action}. Reply {yes} to approve or {no} to deny, by {by}. Or open {url}",
-		approveCheck: "{name}: {agent} asks: {action}. Check code {check}. Reply {yes} to approve or {no} to deny, by {by}. Or open {url}",
+		ask:          "{name}: {agent} asks: {action}.",
+		about:        " {about}.",
+		check:        " Check code {check}.",
+		answer:       " Reply {yes} to approve or {no} to deny, by {by}. Or open {url}",
 		deny:         "{name}: {agent} asks for your OK. Ref {ref}, by {by}. Review: {url} Or reply {no} to deny.",
 		denyReminder: "{name}: still waiting for your decision. Ref {ref}, by {by}. Review: {url} Or reply {no} to deny.",
 	},
 	approvals.Korean: {
-		approve:      "[{name}] {agent}의 요청\n{action}\n{by}까지 답장으로 결정해 주세요. 승인: {yes} 거절: {no}\n{url}",
-		approveCheck: "[{name}] {agent}의 요청\n{action}\n확인 번호: {check}\n{by}까지 답장으로 결정해 주세요. 승인: {yes} 거절: {no}\n{url}",
+		ask:          "[{name}] {agent}의 요청\n{action}",
+		about:        "\n{about}",
+		check:        "\n확인 번호: {check}",
+		answer:       "\n{by}까지 답장으로 결정해 주세요. 승인: {yes} 거절: {no}\n{url}",
 		deny:         "[{name}] {agent}의 승인 요청 {ref} ({by}까지)\n{url}\n거절 답장: {no}",
 		denyReminder: "[{name}] 아직 기다리고 있어요 {ref} ({by}까지)\n{url}\n거절 답장: {no}",
 	},
+}
+
+// approve is the template of a message that says all of s.
+func (o offering) approve(s inSentence) string {
+	template := o.ask
+	if s.about != "" {
+		template += o.about
+	}
+	if s.check != "" {
+		template += o.check
+	}
+	return template + o.answer
 }
 
 // replyWords are our answers to what people send.
@@ -75,12 +97,9 @@ func (w writer) offer(m channels.Message, country, code string) (d draft, fits b
 	values := w.values(m)
 	values["yes"], values["no"] = "A "+code, "D "+code
 	if shown, whole := said(m.Shown); whole && m.Shown.Locale == m.Locale {
-		values["action"], values["agent"], values["check"] = shown.action, shown.agent, shown.check
-		template := templates.approve
-		if shown.check != "" {
-			template = templates.approveCheck
-		}
-		if d, fits := offered(template, values, country, max(w.most, replyParts)); fits {
+		values["action"], values["agent"] = shown.action, shown.agent
+		values["about"], values["check"] = shown.about, shown.check
+		if d, fits := offered(templates.approve(shown), values, country, max(w.most, replyParts)); fits {
 			d.whole = true
 			return d, true
 		}
@@ -103,11 +122,11 @@ func offered(template string, values map[string]string, country string, most int
 }
 
 // inSentence is what a disclosure comes to that one sentence and two names can say.
-type inSentence struct{ action, agent, check string }
+type inSentence struct{ action, agent, about, check string }
 
-// said takes a disclosure apart if a message can say all of it: a sentence, who asks, and a code to compare. Every other
-// fact must stand in the sentence, at a place of its own, and the agent's and the payee's words must be plain ones. Roles that
-// are not known here, an agent's own words among them, are for the page.
+// said takes a disclosure apart if a message can say all of it: a sentence, who asks and what is known of them, and a code to
+// compare. Every other fact must stand in the sentence, at a place of its own, and the agent's and the payee's words must be
+// plain ones. Roles that are not known here, reasons to look closer and an agent's own words among them, are for the page.
 func said(d *approvals.Disclosure) (s inSentence, whole bool) {
 	if d == nil {
 		return s, false
@@ -119,6 +138,11 @@ func said(d *approvals.Disclosure) (s inSentence, whole bool) {
 		case approvals.RoleAction:
 		case approvals.RoleAgent:
 			s.agent = plain(f.Text)
+		case approvals.RoleAbout:
+			if !harmless(f.Text) {
+				return s, false
+			}
+			s.about = join(s.about, f.Label+": "+f.Text)
 		case approvals.RoleCode:
 			if s.check = plain(f.Text); s.check == "" {
 				return s, false
@@ -150,3 +174,21 @@ func cutOut(sentence *string, words string) bool {
 }
 
 func wordy(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }
+
+func join(before, more string) string {
+	if before == "" {
+		return more
+	}
+	return before + ", " + more
+}
+
+// longestAbout is how many characters of what is known of an agent a text message has room for.
+const longestAbout = 48
+
+// harmless reports whether a text of ours, a date or a name that an operator has given, holds nothing that phones make a link
+// of.
+func harmless(text string) bool {
+	return utf8.RuneCountInString(text) <= longestAbout && !strings.ContainsFunc(text, func(c rune) bool {
+		return !wordy(c) && !strings.ContainsRune(" -&'(),", c)
+	})
+}

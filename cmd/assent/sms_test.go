@@ -123,12 +123,17 @@ func TestReplyByText(t *testing.T) {
 	agent := bot(p.issuer)
 	form := url.Values{"authorization_details": {`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR",
 		"amount":"480.00"},"creditorName":"Example Travel"}]`}}
+	first := must(t, 200)(agent.ask(t.Context(), form, nil)).member("auth_req_id")
+	if got := p.texts(t, 1); len(got) != 1 || strings.Contains(got[0].Body, "480") {
+		t.Fatalf("provider has %+v, want a message that leads to the page: agent and payee are new", got)
+	}
+	devPost(t, p, "/dev/approve", fmt.Sprintf(`{"auth_req_id":%q,"user":"u_ann"}`, first))
 	id := must(t, 200)(agent.ask(t.Context(), form, nil)).member("auth_req_id")
-	got := p.texts(t, 1)
-	if len(got) != 1 || !strings.Contains(got[0].Body, "Pay 480.00 EUR to Example Travel") {
+	got := p.texts(t, 2)
+	if len(got) != 2 || !strings.Contains(got[1].Body, "Pay 480.00 EUR to Example Travel") {
 		t.Fatalf("provider has %+v", got)
 	}
-	_, rest, _ := strings.Cut(got[0].Body, "Reply A ")
+	_, rest, _ := strings.Cut(got[1].Body, "Reply A ")
 	code := rest[:min(len(rest), 4)]
 	for _, wrong := range []string{"YES", "A 0000 D 0000", "hello"} {
 		p.order(t, "inbound", map[string]string{"from": annPhone, "body": wrong})
@@ -144,7 +149,7 @@ func TestReplyByText(t *testing.T) {
 	if claims["acr"] != "urn:assent:acr:link" || fmt.Sprint(claims["amr"]) != "[sms]" {
 		t.Errorf("token says acr %v, amr %v", claims["acr"], claims["amr"])
 	}
-	if all := p.texts(t, 2); !strings.Contains(all[len(all)-1].Body, "is approved.") {
+	if all := p.texts(t, 5); !strings.Contains(all[len(all)-1].Body, "is approved.") {
 		t.Errorf("answered %q", all[len(all)-1].Body)
 	}
 	for _, secret := range []string{"A " + code, "A%20" + code, "A+" + code, annPhone, "Example Travel"} {
