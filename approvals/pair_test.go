@@ -392,3 +392,11 @@ func TestPairConcurrently(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// TestFirstID lies between the ids of before and those from then on.
+func TestFirstID(t *testing.T) {
+	at := opening
+	if first := approvals.FirstID(at); approvals.NewID(at.Add(-time.Millisecond)) >= first || approvals.NewID(at) < first {
+		t.Errorf("%s is out of place", first)
+	}
+}

@@ -25,6 +25,13 @@ func NewID(at time.Time) ID {
 	return ID(idEncoding.EncodeToString(b[:]))
 }
 
+// FirstID is not greater than any id that was made from that moment on, and greater than those from before its millisecond.
+func FirstID(at time.Time) ID {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16)
+	return ID(idEncoding.EncodeToString(b[:]))
+}
+
 // Ref is the short name that people compare and say aloud, such as "K7-42". It is not unique and grants nothing.
 func (id ID) Ref() string {
 	const letters = "ACDEFHJKLMNPRTUVWXY" // nothing that looks like a digit or like another letter

@@ -13,6 +13,7 @@
 //	GET       /agents, /agents/{agent}        who asks, what each may and has asked    agents.go
 //	POST      /agents/{agent}/pause, /resume, /disconnect, /reconnect, /stop           agents.go
 //	POST, GET /agents/{agent}/deny, /agents/{agent}/denied  several at once            denyall.go
+//	GET       /history, /history/{id}         what ended, each as it was shown         history.go, stored.go
 //	GET       /requests/{id}                  the request, or its result               approve.go, view.go
 //	POST      /requests/{id}/approve, /deny, /withdraw, /opened                        approve.go
 //	POST      /requests/{id}/report           deny, and shut the agent out              report.go

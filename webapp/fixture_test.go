@@ -135,7 +135,7 @@ func (w *world) open(dev bool) {
 	}
 	w.drawer = &drawer{records: db, now: w.clock, kept: map[string]kept{}}
 	w.pages, err = New(Config{Push: w.pushes, Devices: w.drawer, Desk: w.desk, Directory: w.people, Records: db,
-		Root: w.root, Hub: w.hub,
+		Root: w.root, Hub: w.hub, Trail: db,
 		PagesURL: at, Hold: testHold, Now: w.clock, Log: log, Dev: dev,
 		CanSend: func(*approvals.Person) bool { return w.canSend }})
 	check(t, err)

@@ -21,14 +21,15 @@ import (
 	"assent/webapp/upstream"
 )
 
-// Config is what the pages work with. All members but Dev, Push, Devices and Upstream are required.
+// Config is what the pages work with. All members but Trail, Dev, Push, Devices and Upstream are required.
 type Config struct {
 	Desk      *approvals.Desk
 	Directory *approvals.Directory
 	Records   approvals.Records
 	Root      *keys.Root
 	Hub       *approvals.Hub
-	PagesURL  string // scheme, host and port under which browsers reach the pages, such as "https://ap.example.com"
+	PagesURL  string          // scheme, host and port under which browsers reach the pages, such as "https://ap.example.com"
+	Trail     approvals.Trail // what is left of requests whose details are deleted; nil: nothing
 	Now       func() time.Time
 	Log       *slog.Logger
 	Dev       bool // links sign in by themselves, weakly, and are not slow to guess; cookies work on plain HTTP
@@ -142,6 +143,8 @@ func (h *Handler) routes() http.Handler {
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
 	h.agentRoutes(get, post)
+	get("/history", h.history)
+	get("/history/{id:[0-9a-z]{26}}", h.stored)
 	get(idPath, h.request)
 	get(idPath+"/narrow", h.narrow)
 	post(idPath+"/narrow", h.narrowed)
