@@ -140,7 +140,7 @@ func (h *Handler) decided(v *visit, r *approvals.Request, values url.Values, err
 	case errors.Is(err, approvals.ErrChanged):
 		return h.again(v, r, http.StatusConflict, "alert.changed", "")
 	case errors.Is(err, approvals.ErrCode):
-		return h.wrongCode(v, r, v.answerOf(values).Choice, "code.wrong")
+		return h.wrongCode(v, r, v.answerOf(values).Choice, "ask.codeWrong")
 	case errors.As(err, &field) && field.Field == "code":
 		return h.wrongCode(v, r, v.answerOf(values).Choice, "ask.codeShape")
 	case errors.As(err, &field) && field.Field == "note":
@@ -179,7 +179,7 @@ func (h *Handler) wrongCode(v *visit, r *approvals.Request, c approvals.Choice, 
 	case alert == "ask.codeShape":
 		view.Wrong, view.Blame = true, []any{r.CodeDigits}
 	case view.Tries == 1:
-		view.Wrong, view.Alert = true, "code.wrongLast"
+		view.Wrong, view.Alert = true, "ask.codeWrongLast"
 	default:
 		view.Wrong, view.Blame = true, []any{view.Tries}
 	}

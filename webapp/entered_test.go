@@ -72,7 +72,7 @@ func TestTypeTheCode(t *testing.T) {
 func TestTooManyTries(t *testing.T) {
 	for who, words := range map[approvals.PersonID][3]string{
 		"ann": {"That code does not match. 2 tries left.", "That code does not match. 1 try left.", "Too many tries. The request was denied to protect you."},
-		"min": {"인증번호가 달라요. 2번 더 입력할 수 있어요.", "인증번호가 달라요. 1번 더 입력할 수 있어요.", "여러 번 틀려서 안전하게 거절했어요."},
+		"min": {"번호가 달라요. 2번 더 입력할 수 있어요.", "번호가 달라요. 1번 더 입력할 수 있어요.", "여러 번 틀려서 안전하게 거절했어요."},
 	} {
 		w := newWorld(t, false)
 		r := w.ask(who, payment, typed("4829"))

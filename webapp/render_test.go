@@ -118,8 +118,8 @@ func (w *world) screens() []*page {
 			typed, err := w.pages.view(v("ann", approvals.LevelSession), requests["enter of ann"])
 			check(t, err)
 			typed.Instead = alert != ""
-			for _, wrong := range []string{"", "code.wrong", "code.wrongLast", "ask.codeShape"} {
-				if typed.Wrong, typed.Alert, typed.Blame = wrong != "", wrong, []any{2}; wrong == "code.wrongLast" {
+			for _, wrong := range []string{"", "ask.codeWrong", "ask.codeWrongLast", "ask.codeShape"} {
+				if typed.Wrong, typed.Alert, typed.Blame = wrong != "", wrong, []any{2}; wrong == "ask.codeWrongLast" {
 					typed.Blame = nil
 				}
 				render(visit, "to be typed, "+wrong+alert, "request", typed)

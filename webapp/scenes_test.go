@@ -107,6 +107,21 @@ func ended(life, after time.Duration) func(*stage) {
 	}
 }
 
+// change opens the page on which less is chosen, by its link.
+func (s *stage) change(r *approvals.Request) {
+	s.t.Helper()
+	s.see(r)
+	s.click("#narrow")
+	s.answered("form#choice")
+}
+
+// guess types a code and presses Approve.
+func (s *stage) guess(code string) {
+	s.t.Helper()
+	s.set("#code", code)
+	s.click("#approve button")
+}
+
 func weakly(a *approvals.Ask) { a.Binding = "" }
 
 // bar is what every open request has.
@@ -175,6 +190,51 @@ var scenes = []scene{
 		s.click("main form button")
 		s.answered("[data-stage=open]")
 		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+	}},
+	{"code to type", "ask.title", bar + " | #code", func(s *stage) { s.see(s.ask(payment, typed("42"))) }},
+	{"code to type, or passkey", "ask.title", bar + " | #code | button[form=instead]", func(s *stage) {
+		s.keyed()
+		s.see(s.ask(payment, typed("4829")))
+	}},
+	{"code to type, passkey needed", "ask.title", bar, func(s *stage) {
+		s.keyed()
+		s.see(s.ask(payment, typed("42"), high))
+	}},
+	{"wrong code", "ask.title", bar + " | #code | [role=alert]", func(s *stage) {
+		s.see(s.ask(payment, typed("42")))
+		s.guess("24")
+		s.answered("#code[aria-invalid]")
+		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+	}},
+	{"three wrong codes", "result.tries", ".onward a", func(s *stage) {
+		s.see(s.ask(payment, typed("42")))
+		for range 3 {
+			s.guess("24")
+			s.until("answer", "!document.querySelector('#code') || document.querySelector('#code').value === ''")
+			s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+		}
+		s.answered("[data-stage=done]")
+	}},
+	{"less, to choose of several", "narrow.title", "input[type=checkbox] | input[type=radio] | .bar button.yes", func(s *stage) {
+		s.change(s.ask(`[{"type":"document_access","identifier":"doc-7781","actions":["read","share","delete"]},`+
+			`{"type":"document_access","identifier":"doc-7782","actions":["read"]}]`, func(a *approvals.Ask) { a.Standing = true }))
+	}},
+	{"less of several, to approve", "ask.title", bar, func(s *stage) {
+		s.change(s.ask(two))
+		s.set("#amount-0", "300.00")
+		evaluate[bool](s.chromium, "document.querySelector('[name=value-1-share]').checked = false, true")
+		s.click(".bar button.yes")
+		s.answered("[data-stage=open]")
+		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+	}},
+	{"less, approved", "result.approved", ".undo button | .onward a", func(s *stage) {
+		s.change(s.ask(payment))
+		s.set("#amount-0", "300.00")
+		s.click(".bar button.yes")
+		s.answered("[data-stage=open]")
+		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+		s.click("#approve button")
+		s.answered("[data-stage=done]")
 	}},
 	{"changed", "ask.title", bar + " | [role=alert]", func(s *stage) {
 		s.see(s.ask(payment))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	cdpinput "github.com/chromedp/cdproto/input"
 	cdpnetwork "github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/storage"
@@ -26,6 +27,7 @@ import (
 //	 2 other sites, forgery    TestUX02…, TestCrossSite, TestAlteredForm, TestNobodySignedIn
 //	 3 without script          TestUX03…, TestApproveAndDenyWithoutScript
 //	 4 passkeys                TestUX04…, TestConfirmationReplayed, TestConfirmationRefusals
+//	 5 codes that are typed    TestUX05…, TestTypeTheCode, TestTooManyTries, TestGuessesInTwoTabs
 //	 6 two devices             TestUX06…
 //	 7 time                    TestUX07…, TestTimeRunsOut
 //	 8 decided elsewhere       TestUX08…, TestDecidedElsewhereWhileOpen
@@ -134,6 +136,76 @@ func TestUX03WithoutScript(t *testing.T) {
 
 // Two tabs of two sign-ins press at the same moment; each then shows the one decision that was made. Over HTTP this goes
 // a hundred rounds in TestRaceOfTwoDevices.
+// A code that is typed: right, pasted, three times wrong, and a passkey instead.
+func TestUX05TypeTheCode(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	s.keyed()
+	right := s.ask(payment, typed("42"))
+	s.see(right)
+	s.guess("42")
+	s.answered("[data-stage=done]")
+	s.wants(right, approvals.Approved, 1)
+
+	pasted := s.ask(payment, typed("4829"))
+	s.see(pasted)
+	evaluate[bool](s.chromium, "document.querySelector('#code').focus(), true")
+	_, err := chromedp.Call(s.ctx, cdpinput.InsertText, cdpinput.InsertTextParams{Text: " 4829 "})
+	check(t, err)
+	s.click("#approve button")
+	s.answered("[data-stage=done]")
+	s.wants(pasted, approvals.Approved, 1)
+
+	wrong := s.ask(payment, typed("42"))
+	s.see(wrong)
+	for _, words := range []string{"That code does not match. 2 tries left.", "That code does not match. 1 try left.",
+		"Too many tries. The request was denied to protect you."} {
+		s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+		s.guess("24")
+		s.reads(words)
+	}
+	s.wants(wrong, approvals.Denied, 0)
+	if flags, err := s.w.desk.Flagged(t.Context()); err != nil || flags["travel-bot"].WrongCodes != 1 {
+		t.Errorf("flags %+v, %v", flags, err)
+	}
+
+	instead := s.ask(payment, typed("42"))
+	s.see(instead)
+	s.click("button[form=instead]")
+	s.answered("[data-stage=done]")
+	s.wants(instead, approvals.Approved, 1)
+	if got := s.w.read(instead); got.CodeTries != 0 || got.Decisions[0].Level != approvals.LevelPasskey {
+		t.Errorf("%d tries, %s", got.CodeTries, got.Decisions[0].Level.ACR())
+	}
+}
+
+// Less is approved in two steps and within two pages, by passkey too: what it signs is what is left.
+func TestApproveLessInABrowser(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	s.keyed()
+	r := s.ask(payment, high)
+	s.change(r)
+	s.set("#amount-0", "300.00")
+	s.click(".bar button.yes")
+	s.reads("Approve 300.00 EUR")
+	s.until("armed", "!document.querySelector('form[data-arm] button:disabled')")
+	s.click("#approve button")
+	s.reads("Travel Bot may now do this once.")
+	if got := s.w.read(r); got.State != approvals.Approved || !strings.Contains(string(got.Granted[0].Raw), `"300.00"`) ||
+		got.Decisions[0].Level != approvals.LevelPasskey {
+		t.Errorf("%s, granted %s", got.State, got.Granted[0].Raw)
+	}
+
+	open := s.ask(payment)
+	s.change(open)
+	s.set("#amount-0", "300.00")
+	s.click(".bar button.yes")
+	s.reads("Approve 300.00 EUR")
+	s.elsewhere(open, "/deny")
+	s.reads("Already denied on")
+}
+
 func TestUX06TwoDevices(t *testing.T) {
 	t.Parallel()
 	one := newStage(t, "en")
