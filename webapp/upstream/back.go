@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
@@ -118,8 +120,22 @@ func foreign(code string) error {
 // kindFlow holds the states that are spent, as long as they would be good otherwise.
 const kindFlow = "flow"
 
+func (k *Keeper) flowKey(f flow) string { return k.Root.Name(keys.LabelUpstream, "flow", f.ID) }
+
+// unspent keeps a code that was traded from being sent to the provider again, which would take it for stolen. What
+// decides is [Keeper.spend].
+func (k *Keeper) unspent(ctx context.Context, f flow) error {
+	switch _, err := k.Records.Get(ctx, kindFlow, k.flowKey(f)); {
+	case err == nil:
+		return refuse(ErrOver, "spent")
+	case !errors.Is(err, approvals.ErrNotFound):
+		return fmt.Errorf("read state: %w", err)
+	}
+	return nil
+}
+
 // spend makes the write that lets a state count once.
 func (k *Keeper) spend(f flow) approvals.Write {
-	return approvals.PutNew(kindFlow, k.Root.Name(keys.LabelUpstream, "flow", f.ID), []byte(`{"v":1}`),
+	return approvals.PutNew(kindFlow, k.flowKey(f), []byte(`{"v":1}`),
 		time.Unix(f.At, 0).Add(Life))
 }

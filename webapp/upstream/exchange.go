@@ -40,6 +40,9 @@ func (k *Keeper) identify(ctx context.Context, p *provider, bound string, b Back
 	if err != nil {
 		return nil, err
 	}
+	if err := k.unspent(ctx, f); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, finishTime)
 	defer cancel()
 	m, err := p.metadata(ctx)
