@@ -38,7 +38,7 @@ func newMetrics(s *service) *metrics {
 	}
 	m.registry.MustRegister(m.answers, m.seconds, m.inFlight, m.deadJobs, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), busCollector{s}, pingCollector{s},
-		providerCollector{s})
+		providerCollector{s}, upstreamCollector{s})
 	m.countCommits()
 	m.countReports()
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "approvals_unknown_parameters_total",

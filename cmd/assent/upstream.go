@@ -14,6 +14,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"assent/approvals"
 	"assent/webapp/upstream"
 )
@@ -113,14 +115,15 @@ func (c *Config) checkUpstream() error {
 	return upstream.Check(list, c.Dev)
 }
 
-// upstream makes the ways in over providers; nil: there are none.
-func (s *service) upstream() (*upstream.Keeper, error) {
+// openUpstream makes the ways in over providers, if there are any. It calls none of them.
+func (s *service) openUpstream() error {
 	list, err := s.cfg.providers()
 	if err != nil || len(list) == 0 {
-		return nil, err
+		return err
 	}
-	return upstream.New(upstream.Config{Records: s.store, Root: s.root, Now: s.clock.Now, Log: s.log, HTTP: newUpstreamClient(),
+	s.elsewhere, err = upstream.New(upstream.Config{Records: s.store, Root: s.root, Now: s.clock.Now, Log: s.log, HTTP: newUpstreamClient(),
 		Origin: s.cfg.PagesURL, Providers: list, Loopback: s.cfg.Dev, Since: s.signedOutAt})
+	return err
 }
 
 // signedOutAt is when a person was last signed out everywhere.
@@ -169,4 +172,23 @@ func (b boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &guardedBody{ReadCloser: resp.Body, left: guardBody}
 	return resp, nil
+}
+
+// upstreamCollector reads how sign-ins elsewhere ended when metrics are asked for.
+type upstreamCollector struct{ s *service }
+
+var upstreamOutcomes = prometheus.NewDesc("approvals_upstream_signins_total",
+	"Sign-ins at OpenID providers by how they ended.", []string{"provider", "outcome"}, nil)
+
+// Describe names the metric.
+func (c upstreamCollector) Describe(ch chan<- *prometheus.Desc) { ch <- upstreamOutcomes }
+
+// Collect asks the keeper.
+func (c upstreamCollector) Collect(ch chan<- prometheus.Metric) {
+	if c.s.elsewhere == nil {
+		return
+	}
+	for o, n := range c.s.elsewhere.Counts() {
+		ch <- prometheus.MustNewConstMetric(upstreamOutcomes, prometheus.CounterValue, float64(n), o.Provider, o.What)
+	}
 }

@@ -26,6 +26,7 @@ import (
 	"assent/store"
 	"assent/webapp"
 	"assent/webapp/passkey"
+	"assent/webapp/upstream"
 )
 
 // service is one running Assent: every part, wired.
@@ -50,6 +51,7 @@ type service struct {
 	agents     *ciba.Handler
 	notifier   *ciba.Notifier
 	pages      *webapp.Handler
+	elsewhere  *upstream.Keeper // nil: no provider to sign in at
 	dispatcher *channels.Dispatcher
 	channels   map[string]channels.Channel
 	texts      *sms.Channel            // nil: no text messages
@@ -231,13 +233,12 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	if s.dev != nil {
 		s.dev.resource = sampleResource{ciba.Resource{Handler: s.agents, Audience: s.cfg.defaultAudience()}, s.log}
 	}
-	elsewhere, err := s.upstream()
-	if err != nil {
+	if err := s.openUpstream(); err != nil {
 		return err
 	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub, Trail: s.store,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
-		CanSend: s.canCode, Hold: s.cfg.ChangeHold.Duration(), Push: s.push(), Devices: s.devices(), Upstream: elsewhere})
+		CanSend: s.canCode, Hold: s.cfg.ChangeHold.Duration(), Push: s.push(), Devices: s.devices(), Upstream: s.elsewhere})
 	if err != nil {
 		return err
 	}
