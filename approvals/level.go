@@ -12,7 +12,7 @@ type Level int
 const (
 	LevelNone    Level = iota
 	LevelLink          // whoever holds the link or the phone; dev mode, and where an operator has lowered a type
-	LevelSession       // a one-time code, on a browser that an invitation bound
+	LevelSession       // a one-time code, on a browser that an invitation bound; a sign-in elsewhere
 	LevelPasskey       // phishing-resistant: a passkey with user verification
 )
 

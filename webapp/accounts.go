@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/url"
-	"time"
 	"unicode"
 
 	"assent/approvals"
@@ -13,9 +12,6 @@ import (
 
 // formAccounts is what the forms of the page are tied to, in the place of a request.
 const formAccounts approvals.ID = "accounts"
-
-// freshTime is how old a sign-in may be for changing how one signs in elsewhere.
-const freshTime = 10 * time.Minute
 
 // accountsView is the page of a person's accounts elsewhere.
 type accountsView struct {
@@ -92,31 +88,19 @@ func (h *Handler) otherWay(v *visit) (bool, error) {
 // setOutToConnect sends a signed-in person to a provider, to come back with an account.
 func (h *Handler) setOutToConnect(v *visit) (answer, error) {
 	if err := v.mayKeep(); err != nil {
-		return answer{to: v.path("/signin?next=/accounts")}, nil
+		return answer{}, err
 	}
 	if !h.mine(v, v.URL.Query().Get("token")) {
 		return answer{}, errStale
 	}
-	if !h.fresh(v) {
-		return answer{to: v.path("/signin?fresh=1&next=/accounts")}, nil
+	if err := v.isFresh(); err != nil {
+		return answer{}, err
 	}
 	a, err := h.leave(v, upstream.Wish{Person: v.who.Person, By: v.who.ID})
 	if text := upstreamProblem(err); text != "" {
 		return h.showAccounts(v, text)
 	}
 	return a, err
-}
-
-// fresh reports whether the person signed in just now, or on an invitation.
-func (h *Handler) fresh(v *visit) bool {
-	if v.who == nil || v.who.Level < approvals.LevelSession {
-		return false
-	}
-	latest := v.who.provedAt()
-	if v.who.Confirmed.After(latest) {
-		latest = v.who.Confirmed
-	}
-	return v.who.Invited || h.Now().Sub(latest) < freshTime
 }
 
 // mine reports whether a token was made for this sign-in.
@@ -154,6 +138,9 @@ func (h *Handler) disconnect(v *visit) (answer, error) {
 	}
 	if !h.mine(v, values.Get("token")) {
 		return answer{}, errStale
+	}
+	if err := v.isFresh(); err != nil {
+		return answer{}, err
 	}
 	another, err := h.otherWay(v)
 	if err != nil {

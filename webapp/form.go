@@ -71,6 +71,9 @@ func (v *visit) here() string {
 	if len(p) >= prefix && strings.HasPrefix(p, "/requests/") {
 		return ownPath(p[:prefix])
 	}
+	if strings.HasSuffix(p, "/connect") { // a link of that page
+		return "/accounts"
+	}
 	for p != "/" && !ownPage.MatchString(p) { // the form of a page lies below it
 		p = path.Dir(p)
 	}

@@ -59,8 +59,12 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	another, err := h.beside(v)
+	if err != nil {
+		return answer{}, err
+	}
 	view := &passkeysView{Token: h.formToken(v.who, formPasskeys), Suggest: device(v.UserAgent()),
-		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !h.CanSend(v.who.person),
+		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !another,
 		Stale: v.isFresh() != nil}
 	for _, c := range list {
 		view.Rows = append(view.Rows, h.passkeyRow(v, c))
@@ -70,6 +74,15 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 	}
 	view.Problem = passkeyProblem(problem)
 	return answer{status: http.StatusUnprocessableEntity, page: "passkeys", data: view}, nil
+}
+
+// beside reports whether the person gets in without any passkey.
+func (h *Handler) beside(v *visit) (bool, error) {
+	if h.CanSend(v.who.person) || h.Upstream == nil {
+		return h.CanSend(v.who.person), nil
+	}
+	list, err := h.Upstream.List(v.Context(), v.who.Person)
+	return len(list) > 0, err
 }
 
 func (h *Handler) passkeyRow(v *visit, c passkey.Credential) passkeyRow {
@@ -121,7 +134,7 @@ func (h *Handler) beginPasskey(v *visit) (answer, error) {
 
 // isFresh returns [errNotFresh] unless the person has shown just now that it is them.
 func (v *visit) isFresh() error {
-	last := v.who.AuthTime
+	last := v.who.provedAt()
 	if v.who.Confirmed.After(last) {
 		last = v.who.Confirmed
 	}
@@ -169,7 +182,11 @@ func (h *Handler) removePasskey(v *visit) (answer, error) {
 	if err := v.isFresh(); err != nil {
 		return answer{}, err
 	}
-	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), h.CanSend(v.who.person))
+	another, err := h.beside(v)
+	if err != nil {
+		return answer{}, err
+	}
+	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another)
 	if errors.Is(err, passkey.ErrUnknown) {
 		err = nil // removed twice
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"assent/approvals"
+	"assent/webapp/upstream"
 )
 
 //go:embed templates/*.html
@@ -112,6 +113,15 @@ func (v *visit) inLanguage(lang string) string {
 		path = v.here()
 	}
 	query := url.Values{"lang": {lang}}
+	if strings.HasPrefix(v.URL.Path, "/signin/") && strings.HasSuffix(v.URL.Path, "/back") { // an answer counts once
+		path = "/signin"
+		if b, err := upstream.ParseBack(v.URL.RawQuery); err == nil && b.Code != "" && v.Method != http.MethodPost {
+			path, query["code"], query["state"] = "", []string{b.Code}, []string{b.State}
+			if b.Iss != "" {
+				query.Set("iss", b.Iss)
+			}
+		}
+	}
 	if next := ownPath(v.URL.Query().Get("next")); next != "/" {
 		query.Set("next", next)
 	}

@@ -73,6 +73,7 @@ var texts = map[string]phrase{
 	"accounts.title":        {"Accounts", "계정 연결"},
 	"accounts.lead": {"Connect an account that you have elsewhere, and you can sign in with it. Approvals that take a passkey still take one.",
 		"다른 곳의 계정을 연결하면 그 계정으로 로그인할 수 있어요. 패스키가 필요한 승인에는 계속 패스키를 써요."},
+	"accounts.offer":         {"Connect an account that you have elsewhere", "다른 곳의 계정 연결하기"},
 	"accounts.none":          {"Not connected.", "연결하지 않았어요."},
 	"accounts.since":         {"Connected %s.", "%s에 연결했어요."},
 	"accounts.connect":       {"Connect", "연결하기"},

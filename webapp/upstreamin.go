@@ -110,7 +110,7 @@ func (h *Handler) back(v *visit) (answer, error) {
 
 // recall turns to the language in which somebody set out.
 func (v *visit) recall(w upstream.Wish) {
-	if w.Lang != "" {
+	if w.Lang != "" && !v.asked {
 		v.lang, v.asked = approvals.Locale(w.Lang), true
 	}
 }
