@@ -21,7 +21,7 @@ type benchCmd struct {
 	Seconds     float64  `default:"5" help:"Time for each phase that goes by time."`
 	Requests    int      `default:"40000" help:"Pending requests to poll. Fewer than what is polled in 1.5 s bring slow_down."`
 	Phases      []string `arg:"" optional:"" placeholder:"PHASE" help:"What to measure: authorize, poll, redeem, decide, channels. Default: the first four."`
-	Profile     string   `placeholder:"FOLDER" help:"Write a CPU profile of the service for each phase."`
+	Profile     string   `placeholder:"FOLDER" help:"Write a CPU profile of the service for each phase, and what it holds after those of channels."`
 	JSON        bool     `help:"Print JSON."`
 }
 
@@ -66,6 +66,7 @@ type benchRow struct {
 	CPUMicros  float64        `json:"service_cpu_us"`
 	Memory     int            `json:"service_memory_bytes,omitempty"`
 	Memories   []int          `json:"service_memory_over_time,omitempty"` // at the start, in the middle, at the end
+	Held       int            `json:"service_heap_bytes,omitempty"`       // in use at the end, after a collection
 	Checked    int            `json:"checked"`                            // answers that were followed to the end
 	Answers    map[string]int `json:"answers,omitempty"`
 }
@@ -206,7 +207,8 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "%s: answers %v %s\n", row.Work, row.Answers, row.Problem)
 		}
 		if m := row.Memories; len(m) == 3 {
-			fmt.Fprintf(w, "%s: memory %d MiB at the start, %d in the middle, %d at the end\n", row.Work, m[0]>>20, m[1]>>20, m[2]>>20)
+			fmt.Fprintf(w, "%s: memory %d MiB at the start, %d in the middle, %d at the end; %d in use after a collection\n", row.Work,
+				m[0]>>20, m[1]>>20, m[2]>>20, row.Held>>20)
 		}
 	}
 	_, err := fmt.Fprintln(w, "\nOF EMPTY: share of an empty handler's rate, or a bare loop's. CPU us: of the service, for each operation. "+

@@ -184,6 +184,7 @@ const (
 	countWrites  = "approvals_store_writes_total"
 	countCPU     = "process_cpu_seconds_total"
 	countMemory  = "process_resident_memory_bytes"
+	countHeap    = "go_memstats_heap_alloc_bytes"
 	countOpen    = "approvals_http_open_answers"
 	countEvents  = `approvals_bus_messages{stream="EVENTS"}`
 	queuedPrefix = "approvals_bus_unacknowledged_messages"
@@ -253,17 +254,18 @@ func (c *child) drained(ctx context.Context, before counters, events int) (count
 // profile writes a CPU profile of the service while a phase runs; done waits for it.
 func (c *child) profile(ctx context.Context, file string, seconds int) (done func() error) {
 	result := make(chan error, 1)
-	go func() { result <- c.writeProfile(ctx, file, seconds) }()
+	go func() { result <- c.writeProfile(ctx, file, "profile?seconds="+strconv.Itoa(seconds)) }()
 	return func() error { return <-result }
 }
 
-func (c *child) writeProfile(ctx context.Context, file string, seconds int) error {
+// writeProfile writes one of the profiles of net/http/pprof, such as "heap?gc=1".
+func (c *child) writeProfile(ctx context.Context, file, which string) error {
 	api, err := newAdminClient(c.data)
 	if err != nil {
 		return err
 	}
 	defer api.http.CloseIdleConnections()
-	resp, err := api.open(ctx, "GET", "/debug/pprof/profile?seconds="+strconv.Itoa(seconds), nil)
+	resp, err := api.open(ctx, "GET", "/debug/pprof/"+which, nil)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // maxKept is how many messages the outbox holds; older ones go.
-const maxKept = 20_000
+const maxKept = 40_000
 
 // Behaviour is how the server answers a message. The zero value accepts it at once.
 type Behaviour struct {
