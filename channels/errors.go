@@ -58,8 +58,26 @@ func (e *BusyError) Unwrap() error { return ErrBusy }
 // take it (RFC 9110, 15.6.4).
 func Doubtful(status int) bool { return status >= 500 && status != 503 }
 
+// Doubt marks an error that leaves it open whether the provider has the message, because of a [Doubtful] answer: what has
+// failed there may work again in some seconds, so that the one repeat waits that long.
+func Doubt(err error) error { return &doubtError{err} }
+
+type doubtError struct{ cause error }
+
+func (e *doubtError) Error() string { return e.cause.Error() }
+
+// Unwrap makes errors.Is see the cause.
+func (e *doubtError) Unwrap() error { return e.cause }
+
+// doubtRest is how long the repeat waits.
+const doubtRest = 10 * time.Second
+
 // RetryAfter is how long a provider wants to be left alone, or a cap of ours lasts; 0 when neither says.
 func RetryAfter(err error) time.Duration {
+	var doubt *doubtError
+	if errors.As(err, &doubt) {
+		return doubtRest
+	}
 	var full *CapError
 	if errors.As(err, &full) {
 		return max(full.After, 0)

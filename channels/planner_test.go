@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -90,6 +91,7 @@ func TestPlan(t *testing.T) {
 	ended := func(t *Task) { t.Ended = true }
 	opened := func(t *Task) { t.Opened = true }
 	once := func(t *Task) { t.Once = true }
+	rest := func(t *Task) { t.Tries[0].Again = noon.Add(RetryAfter(Doubt(errors.New("502")))) }
 	failed := func(t *Task) {
 		t.Reports = append(t.Reports, approvals.Delivery{Channel: "push", Attempt: 2, Status: approvals.StatusFailed, At: noon})
 	}
@@ -172,6 +174,10 @@ func TestPlan(t *testing.T) {
 			"wait 60"},
 		{"lost once and silent once: not a third time", five("push", "sms").tried("push", 0, Unknown).with(lost).
 			tried("push", 20, Unknown), 80, "send sms 1"},
+		{"unknown after an answer of a gateway: once more after a rest", five("push").tried("push", 0, Unknown).with(rest), 0,
+			"wait 10"},
+		{"unknown after an answer of a gateway: the rest is over", five("push").tried("push", 0, Unknown).with(rest), 10,
+			"send push 2 again"},
 		{"unknown twice: next after the wait", five("push", "sms").tried("push", 0, Unknown).tried("push", 0, Unknown), 0,
 			"wait 60"},
 		{"all refused", five("push", "sms").tried("push", 0, Rejected).tried("sms", 0, Gone), 1, "fail"},

@@ -135,7 +135,7 @@ func (c *call) refused(err error) *refusal {
 	code := "http_" + strconv.Itoa(c.status)
 	switch {
 	case channels.Doubtful(c.status):
-		return refuse(code, errUnsure)
+		return refuse(code, channels.Doubt(errUnsure))
 	case c.status == http.StatusTooManyRequests || c.status >= http.StatusInternalServerError:
 		return refuse(code, busy(c.header))
 	case c.status == http.StatusBadRequest || c.status == http.StatusRequestEntityTooLarge:

@@ -175,7 +175,7 @@ func (c *call) refused(code int) *refusal {
 	case found:
 		cause = known.is
 	case code == 0 && channels.Doubtful(c.status):
-		cause = errUnsure
+		cause = channels.Doubt(errUnsure)
 	case c.status == http.StatusTooManyRequests || c.status >= http.StatusInternalServerError:
 		cause = channels.ErrBusy
 	case c.status == http.StatusUnauthorized || c.status == http.StatusForbidden || c.status < http.StatusBadRequest:

@@ -234,7 +234,7 @@ func judge(resp *http.Response, now time.Time) (approvals.Delivery, error) {
 	case status == http.StatusRequestEntityTooLarge:
 		return report, fmt.Errorf("push: %d: %w", status, channels.ErrRejected)
 	case channels.Doubtful(status):
-		return report, fmt.Errorf("push: %d: perhaps sent", status)
+		return report, channels.Doubt(fmt.Errorf("push: %d: perhaps sent", status))
 	case status == http.StatusTooManyRequests, status >= 500:
 		return report, fmt.Errorf("push: %d: %w", status, busy(resp.Header.Get("Retry-After"), now))
 	}
