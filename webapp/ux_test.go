@@ -32,7 +32,7 @@ import (
 //	 7 time                    TestUX07…, TestTimeRunsOut
 //	 8 decided elsewhere       TestUX08…, TestDecidedElsewhereWhileOpen
 //	 9 a bad network           TestUX09…, TestAnswerLostAfterCommit, TestShell
-//	10 who may not             TestWrongPersonSeesNothing
+//	10 who may not             TestUX10…, TestWrongPersonSeesNothing
 //	11 hostile words           TestUX11…, TestHostileText
 //	12 notifications           TestNotification of cmd/assent
 //	13 every screen            TestUX13…
@@ -541,6 +541,43 @@ func TestUX09Back(t *testing.T) {
 	s.do(chromedp.NavigateBack())
 	s.reads("Already denied")
 	s.wants(r, approvals.Denied, 1)
+}
+
+// Whoever disconnects an agent withdraws what it asked, also on a page that is open; what it asks then is refused.
+func TestUX10DisconnectedAgent(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	r := s.ask(payment)
+	s.see(r)
+	check(t, s.w.desk.Disconnect(t.Context(), s.who, "travel-bot"))
+	s.until("no buttons", "!document.querySelector('.bar')")
+	s.reads("Withdrawn, because you disconnected or reported Travel Bot.")
+	s.wants(r, approvals.Cancelled, 0)
+	agent, err := s.w.people.Agent(t.Context(), "travel-bot")
+	check(t, err)
+	person, err := s.w.people.Person(t.Context(), s.who)
+	check(t, err)
+	if _, _, err := s.w.desk.Open(t.Context(), approvals.Ask{Agent: agent, Subject: person, Details: r.Requested}); err == nil {
+		t.Error("a disconnected agent asks again")
+	}
+}
+
+// On paper is everything that was shown and the bytes that it hangs on, and nothing to press.
+func TestUX14Print(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	deciding("#deny button")(s)
+	_, err := chromedp.Call(s.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+	check(t, err)
+	if missing := s.unseen("h1 | .facts dd | #disclosure-digest | #disclosure-canonical"); len(missing) > 0 {
+		t.Errorf("not on paper: %q", missing)
+	}
+	if evaluate[bool](s.chromium, "document.querySelector('#disclosure-canonical').getBoundingClientRect().height < 20") {
+		t.Error("the bytes are folded away")
+	}
+	if n := evaluate[int](s.chromium, "[...document.querySelectorAll('button, a.button')].filter((e) => e.checkVisibility()).length"); n != 0 {
+		t.Errorf("%d buttons on paper", n)
+	}
 }
 
 func TestUX11HostileWords(t *testing.T) {
