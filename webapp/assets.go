@@ -35,6 +35,9 @@ type asset struct {
 }
 
 func newAsset(kind string, body []byte) asset {
+	if kind == assetKinds[".png"] { // compressed as it is
+		return asset{kind: kind, body: body}
+	}
 	var out bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // a known level is no error
 	_, _ = z.Write(body)                                    // nor is memory

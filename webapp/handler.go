@@ -203,7 +203,7 @@ func (h *Handler) routes() http.Handler {
 }
 
 // csp allows our own files and nothing else: no inline script or style, no frames, no foreign origins, and script may
-// write HTML only through the one Trusted Types policy "app", and name the service worker only through "push".
+// write HTML only through the one Trusted Types policy "app", and name service workers only through that and "push".
 const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types app push"

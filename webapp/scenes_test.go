@@ -33,11 +33,35 @@ type stage struct {
 // newStage sets the stage for somebody who speaks a language.
 func newStage(t *testing.T, lang string) *stage {
 	t.Helper()
+	return stageOn(t, newChromium(t), lang)
+}
+
+// stageOn is newStage in a tab that is there.
+func stageOn(t *testing.T, tab *chromium, lang string) *stage {
+	t.Helper()
 	w, who := newBrowserWorld(t), approvals.PersonID("ann")
 	if lang == approvals.Korean {
 		who = "min"
 	}
-	return &stage{newChromium(t), w, lang, who, w.signedIn(who)}
+	return &stage{tab, w, lang, who, w.signedIn(who)}
+}
+
+// everyScene plays every scene in both languages, each language in a tab of its own.
+func everyScene(t *testing.T, look func(t *testing.T, s *stage, i int)) {
+	for _, lang := range []string{approvals.English, approvals.Korean} {
+		t.Run(lang, func(t *testing.T) {
+			t.Parallel()
+			tab := newChromium(t)
+			for i, sc := range scenes {
+				t.Run(sc.name, func(t *testing.T) {
+					tab.again(t)
+					s := stageOn(t, tab, lang)
+					sc.play(s)
+					look(t, s, i)
+				})
+			}
+		})
+	}
 }
 
 // visit opens one of our pages, in the language of the stage.

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-
-	"assent/approvals"
 )
 
 var screens = flag.String("screens", "", "folder into which TestScreenshots writes every screen")
@@ -22,17 +20,10 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("writes pictures for people; give -screens DIR, or make screenshots")
 	}
 	check(t, os.MkdirAll(*screens, 0o755))
-	for i, sc := range scenes {
-		for _, lang := range []string{approvals.English, approvals.Korean} {
-			t.Run(sc.name+"/"+lang, func(t *testing.T) {
-				t.Parallel()
-				s := newStage(t, lang)
-				sc.play(s)
-				name := strings.ReplaceAll(strings.ReplaceAll(sc.name, ",", ""), " ", "-")
-				s.pictures(filepath.Join(*screens, fmt.Sprintf("%02d-%s-%s", i+1, name, lang)))
-			})
-		}
-	}
+	everyScene(t, func(_ *testing.T, s *stage, i int) {
+		name := strings.ReplaceAll(strings.ReplaceAll(scenes[i].name, ",", ""), " ", "-")
+		s.pictures(filepath.Join(*screens, fmt.Sprintf("%02d-%s-%s", i+1, name, s.lang)))
+	})
 }
 
 // pictures writes one screen in every theme and size.

@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"assent/approvals"
 )
 
 // axe is the checker of accessibility, as text to run in a page; nobody serves it.
@@ -150,28 +148,22 @@ func (s *stage) everySize() {
 // Test 13: every screen, in both languages.
 func TestUX13EveryScreen(t *testing.T) {
 	axe := axe(t)
-	for _, sc := range scenes {
-		for _, lang := range []string{approvals.English, approvals.Korean} {
-			t.Run(sc.name+"/"+lang, func(t *testing.T) {
-				t.Parallel()
-				s := newStage(t, lang)
-				sc.play(s)
-				if !s.heads(sc.heading) {
-					t.Fatalf("heading is not %q; the page says %q", sc.heading, evaluate[string](s.chromium, "document.body.innerText"))
-				}
-				if missing := s.unseen(frame + " | " + sc.has); len(missing) > 0 {
-					t.Errorf("not to be seen: %q", missing)
-				}
-				for _, v := range s.violations(axe) {
-					t.Errorf("axe: %s", v)
-				}
-				for _, v := range s.finds(small) {
-					t.Errorf("small target: %s", v)
-				}
-				s.everySize()
-			})
+	everyScene(t, func(t *testing.T, s *stage, i int) {
+		sc := scenes[i]
+		if !s.heads(sc.heading) {
+			t.Fatalf("heading is not %q; the page says %q", sc.heading, evaluate[string](s.chromium, "document.body.innerText"))
 		}
-	}
+		if missing := s.unseen(frame + " | " + sc.has); len(missing) > 0 {
+			t.Errorf("not to be seen: %q", missing)
+		}
+		for _, v := range s.violations(axe) {
+			t.Errorf("axe: %s", v)
+		}
+		for _, v := range s.finds(small) {
+			t.Errorf("small target: %s", v)
+		}
+		s.everySize()
+	})
 }
 
 // The checks of [TestUX13EveryScreen] see what they are there for.

@@ -306,6 +306,7 @@ func TestUX08DecidedElsewhere(t *testing.T) {
 				<-time.After(10 * time.Millisecond)
 			}
 			s.elsewhere(r, "/deny")
+			questions.Store(0)
 			began := time.Now()
 			s.until("buttons gone", "!document.querySelector('.bar')")
 			t.Logf("by %s: buttons gone after %s", name, time.Since(began).Round(10*time.Millisecond))
