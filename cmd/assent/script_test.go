@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"assent/webapp/passkey/passkeytest"
 )
 
 // Stories as people tell them, one a file in testdata/script. Each starts the real binary as a process of its own.
@@ -54,7 +56,7 @@ func TestScripts(t *testing.T) {
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
 			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
-			"exits": exits, "pick": pick, "await": await,
+			"exits": exits, "pick": pick, "await": await, "passkey": usePasskey, "claims": claims,
 		},
 	})
 }
@@ -68,6 +70,7 @@ type story struct {
 	id      string // the newest auth_req_id
 	browser *browser
 	trust   *x509.CertPool // of an installation with TLS
+	device  *passkeytest.Authenticator
 }
 
 func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*story) }
