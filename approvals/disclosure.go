@@ -149,6 +149,9 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 	d.Facts = append(append(d.Facts, w.about(r)...), whole.facts...)
 	if access := p.scopes(r.Scope, w); access != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelAccess), access, RoleWhole})
+		if len(parts) == 0 {
+			d.Button = w.say(sayApproveAccess)
+		}
 	}
 	if len(r.Audience) > 0 {
 		d.Facts = append(d.Facts, Fact{w.say(labelAudience), Visible(strings.Join(r.Audience, ", ")), RoleWhole})
@@ -198,7 +201,7 @@ func (t Types) renderOne(detail Detail, w words) (rendering, error) {
 func assemble(parts []rendering, w words) rendering {
 	switch len(parts) {
 	case 0:
-		return rendering{action: w.say(saySignIn), button: w.say(sayApprove)}
+		return rendering{action: w.say(saySignIn), button: w.say(sayApproveSignIn)}
 	case 1:
 		return parts[0]
 	}
@@ -214,7 +217,7 @@ func assemble(parts []rendering, w words) rendering {
 func (p Renderer) template(details Details) (name string, version int) {
 	switch len(details) {
 	case 0:
-		return "scopes", 1
+		return "scopes", 2
 	case 1:
 		typ, _ := p.Types.of(details[0])
 		return typ.Name, typ.Version

@@ -79,7 +79,8 @@ var (
 	sayArgument       = phrase{"With %s", "값: %s"}
 	saySeveral        = phrase{"%d things at once", "%d가지 일을 한 번에"}
 	saySignIn         = phrase{"Confirm that it is you", "본인 확인"}
-	sayApprove        = phrase{"Approve", "승인"}
+	sayApproveSignIn  = phrase{"Approve sign-in", "본인 확인 승인"}
+	sayApproveAccess  = phrase{"Approve access", "권한 승인"}
 	sayApproveAmount  = phrase{"Approve %s", "%s 승인"}
 	sayApproveVerbs   = phrase{"Approve: %s", "%s 승인"}
 	sayApproveTool    = phrase{"Approve this run", "실행 승인"}
