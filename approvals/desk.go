@@ -126,7 +126,12 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	if a.Agent.Disabled || a.Subject.Disabled {
 		return nil, "", ErrNotEligible
 	}
-	paid, level, err := d.takes(a)
+	objects, err := a.Details.objects() // once, for all that follows
+	if err != nil {
+		return nil, "", err
+	}
+	paid := d.Renderer.Types.payments(a.Details, objects)
+	level, err := d.takes(a, paid)
 	if err != nil {
 		return nil, "", err
 	}
@@ -162,7 +167,7 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 			return nil, "", err
 		}
 	}
-	shown, err := d.Renderer.Disclose(r, r.Locale)
+	shown, err := d.Renderer.disclose(r, objects, r.Locale)
 	if err != nil {
 		return nil, "", err
 	}
@@ -201,22 +206,19 @@ func (d *Desk) Approvable(details Details) bool {
 	return min(generic.Level, d.Ceiling) <= d.Reach || !slices.ContainsFunc(details, unknown)
 }
 
-// takes reads what an approval spends, and the level that it takes: that of the details, and never less than the agent wants
+// takes is the level that an approval takes: that of the details and of what they spend, and never less than the agent wants
 // (REQ-129). What goes beyond the details, a scope or coming back, takes a sign-in, whatever an operator has lowered. What
 // takes more than anybody can show here is [ErrLevel].
-func (d *Desk) takes(a Ask) (paid []*payment, level Level, err error) {
-	if paid, err = d.Renderer.Types.payments(a.Details); err != nil {
-		return nil, LevelNone, err
-	}
+func (d *Desk) takes(a Ask, paid []*payment) (level Level, err error) {
 	level = max(d.Levels.of(d.Renderer.Types, a.Details, paid), a.Level)
 	beyond := func(scope string) bool { return scope != "openid" }
 	if len(a.Details) == 0 || a.Standing || slices.ContainsFunc(a.Scope, beyond) {
 		level = max(level, LevelSession)
 	}
 	if level = min(level, d.Ceiling); level > d.Reach {
-		return nil, level, fmt.Errorf("open a request that takes %s: %w", level.ACR(), ErrLevel)
+		return level, fmt.Errorf("open a request that takes %s: %w", level.ACR(), ErrLevel)
 	}
-	return paid, level, nil
+	return level, nil
 }
 
 // prompt counts r as one more that its person is asked, or refuses it with [ErrTooOften]. What this process takes for

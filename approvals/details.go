@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -188,22 +189,30 @@ func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Det
 	return Detail{Type: name, Raw: compact.Bytes(), Generic: !known}, nil
 }
 
-// payments reads what an approval of each of the details spends; nil for those that spend nothing.
-func (t Types) payments(details Details) ([]*payment, error) {
-	out := make([]*payment, len(details))
-	for i, d := range details {
-		typ, _ := t.of(d)
-		if typ.pays == nil {
-			continue
+// objects reads the JSON of every object.
+func (d Details) objects() ([]map[string]any, error) {
+	out := make([]map[string]any, len(d))
+	for i, one := range d {
+		v, err := ParseJSON(one.Raw)
+		object, ok := v.(map[string]any)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("read %s: %w", one.Type, errors.Join(err, ErrContainer))
 		}
-		v, err := ParseJSON(d.Raw)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", d.Type, err)
-		}
-		spent := typ.pays(v.(map[string]any))
-		out[i] = &spent
+		out[i] = object
 	}
 	return out, nil
+}
+
+// payments says what an approval of each of the details spends; nil for those that spend nothing. objects is what they hold.
+func (t Types) payments(details Details, objects []map[string]any) []*payment {
+	out := make([]*payment, len(details))
+	for i, d := range details {
+		if typ, _ := t.of(d); typ.pays != nil {
+			spent := typ.pays(objects[i])
+			out[i] = &spent
+		}
+	}
+	return out
 }
 
 // members is an object's schema. Unknown members are refused: what no renderer shows, no person can approve (REQ-096).

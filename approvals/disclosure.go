@@ -127,6 +127,15 @@ type Renderer struct {
 // Disclose renders what r asks, in one language. It reads nothing but r and the renderer's tables, so that the same
 // request renders to the same bytes in every process and every year, as long as types keep their version.
 func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
+	objects, err := r.Requested.objects()
+	if err != nil {
+		return Disclosure{}, err
+	}
+	return p.disclose(r, objects, locale)
+}
+
+// disclose is Disclose for who has read what r asks.
+func (p Renderer) disclose(r *Request, objects []map[string]any, locale string) (Disclosure, error) {
 	w := words{Locale(locale)}
 	d := Disclosure{Request: r.ID, Locale: w.locale, Zone: r.Zone, ExpiresAt: r.DecideBy,
 		Salt: base64.RawURLEncoding.EncodeToString(r.Salt)}
@@ -134,7 +143,7 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 	var names []string
 	for i, detail := range r.Requested {
 		var err error
-		if parts[i], err = p.Types.renderOne(detail, w); err != nil {
+		if parts[i], err = p.Types.renderObject(detail, objects[i], w); err != nil {
 			return Disclosure{}, err
 		}
 		names = append(names, detail.Type)
@@ -160,11 +169,7 @@ func (p Renderer) Disclose(r *Request, locale string) (Disclosure, error) {
 		text := w.sprintf(sayStanding, w.date(r.Until, r.Zone))
 		d.Facts = append(d.Facts, Fact{w.say(labelStanding), text, RoleWhole})
 	}
-	risks, err := p.risks(r, w)
-	if err != nil {
-		return Disclosure{}, err
-	}
-	d.Facts = append(d.Facts, risks...)
+	d.Facts = append(d.Facts, p.risks(r, objects, w)...)
 	if r.Binding != "" {
 		d.Facts = append(d.Facts, Fact{w.say(labelCode), Visible(r.Binding), RoleCode})
 	}
@@ -186,15 +191,19 @@ func (w words) about(r *Request) (facts []Fact) {
 }
 
 func (t Types) renderOne(detail Detail, w words) (rendering, error) {
+	objects, err := Details{detail}.objects()
+	if err != nil {
+		return rendering{}, err
+	}
+	return t.renderObject(detail, objects[0], w)
+}
+
+func (t Types) renderObject(detail Detail, object map[string]any, w words) (rendering, error) {
 	typ, known := t.of(detail)
 	if !known {
 		return rendering{}, fmt.Errorf("render %s: type is gone: %w", detail.Type, ErrInvalid)
 	}
-	v, err := ParseJSON(detail.Raw)
-	if err != nil {
-		return rendering{}, fmt.Errorf("render %s: %w", detail.Type, err)
-	}
-	return typ.render(v.(map[string]any), w), nil
+	return typ.render(object, w), nil
 }
 
 // assemble joins the renderings of several objects under headings; one object needs none.

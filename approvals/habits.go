@@ -177,10 +177,11 @@ func (one *habit) learn(types Types, r *Request) {
 	if r.State == Denied {
 		return
 	}
-	paid, err := types.payments(r.Granted)
+	objects, err := r.Granted.objects()
 	if err != nil {
 		return // it was read before, when it came
 	}
+	paid := types.payments(r.Granted, objects)
 	for _, p := range paid {
 		if p != nil {
 			one.payees[p.hash()] = true

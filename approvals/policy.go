@@ -95,13 +95,16 @@ func (l Levels) Highest() (highest Level) {
 // gained by cutting one payment into several objects.
 func (l Levels) of(types Types, details Details, paid []*payment) (needs Level) {
 	type sum struct{ typ, currency string }
-	sums := map[sum]*big.Int{}
+	var sums map[sum]*big.Int
 	for i, d := range details {
 		needs = max(needs, l.base(types, d))
 		if paid[i] == nil || l.bars[d.Type] == nil {
 			continue
 		}
 		key := sum{d.Type, paid[i].amount.Currency}
+		if sums == nil {
+			sums = map[sum]*big.Int{}
+		}
 		if sums[key] == nil {
 			sums[key] = new(big.Int)
 		}

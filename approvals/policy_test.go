@@ -35,11 +35,11 @@ func parsed(t rapid.TB, details string) Details {
 func levelOf(t rapid.TB, l Levels, details Details) Level {
 	t.Helper()
 	types := BuiltinTypes()
-	paid, err := types.payments(details)
+	objects, err := details.objects()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l.of(types, details, paid)
+	return l.of(types, details, types.payments(details, objects))
 }
 
 func TestLevelRules(t *testing.T) {

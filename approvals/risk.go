@@ -99,20 +99,17 @@ var riskWords = map[RiskKind]phrase{
 }
 
 // risks puts the reasons to look closer into words, as far as they are about what r asks.
-func (p Renderer) risks(r *Request, w words) (facts []Fact, err error) {
+func (p Renderer) risks(r *Request, objects []map[string]any, w words) (facts []Fact) {
 	if len(r.Risks) == 0 {
-		return nil, nil
+		return nil
 	}
-	paid, err := p.Types.payments(r.Requested)
-	if err != nil {
-		return nil, err
-	}
+	paid := p.Types.payments(r.Requested, objects)
 	for _, risk := range r.Risks {
 		for _, text := range w.risk(risk, paid) {
 			facts = append(facts, Fact{w.say(labelRisk), text, RoleRisk})
 		}
 	}
-	return facts, nil
+	return facts
 }
 
 func (w words) risk(r Risk, paid []*payment) []string {
