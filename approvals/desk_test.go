@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -797,5 +798,26 @@ func TestApproveAllAndLessRace(t *testing.T) {
 		if lowered != (got.Decisions[0].Digest == less.Digest) || lowered != (got.Decisions[0].Choice != "") {
 			t.Errorf("granted %s with the digest of the other page", got.Granted[0].Raw)
 		}
+	}
+}
+
+// A note has at most 280 characters, however many bytes they take, and is kept as it was written.
+func TestNoteLength(t *testing.T) {
+	o := newOffice(t)
+	for note, ok := range map[string]bool{strings.Repeat("가", 280): true, strings.Repeat("가", 281): false,
+		strings.Repeat("😀", 280): true, strings.Repeat("e\u0301", 140): true, strings.Repeat("e\u0301", 141): false, "": true} {
+		r, _ := o.ask(0)
+		a := o.answer(r)
+		a.Note = note
+		denied, err := o.Deny(t.Context(), r.ID, a)
+		if (err == nil) != ok || err == nil && denied.Decisions[0].Note != note {
+			t.Errorf("%d code points: %v", len([]rune(note)), err)
+		}
+	}
+}
+
+func TestVisibleLines(t *testing.T) {
+	if got := approvals.VisibleLines("Too dear.\n\u202egnp\x1b[2J\r\n예산을 넘어요."); got != "Too dear.\n⟨U+202E⟩gnp⟨U+001B⟩[2J⟨U+000D⟩\n예산을 넘어요." {
+		t.Errorf("%q", got)
 	}
 }

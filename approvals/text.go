@@ -164,6 +164,15 @@ func Visible(s string) string {
 	return b.String()
 }
 
+// VisibleLines is [Visible] for text of several lines, such as a person's note: line feeds stay.
+func VisibleLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = Visible(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 func odd(c rune) bool {
 	switch {
 	case c == ' ':

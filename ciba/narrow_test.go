@@ -161,3 +161,13 @@ func TestGoClientLearnsLess(t *testing.T) {
 		}
 	}
 }
+
+// TestNoteIsHarmless: what a person writes with a no cannot play with the screen on which an agent shows it.
+func TestNoteIsHarmless(t *testing.T) {
+	s := newService(t)
+	handle := s.ask(t)
+	s.deny(t, handle, "예산을 넘어요.\n\u202e\x1b[2J<b>")
+	if a := s.post("/requests/status", tk(handle)); a.json["note"] != "예산을 넘어요.\n⟨U+202E⟩⟨U+001B⟩[2J<b>" {
+		t.Errorf("%s", a.raw)
+	}
+}

@@ -89,7 +89,7 @@ func (h *Handler) statusOf(c *Client, r *approvals.Request) statusAnswer {
 	if n := len(r.Decisions); n > 0 {
 		s.DecidedAt = stamp(r.Decisions[n-1].At)
 		if s.State == approvals.Denied {
-			s.Note = r.Decisions[n-1].Note
+			s.Note = approvals.VisibleLines(r.Decisions[n-1].Note) // what agents show must not play with their screens
 		}
 	}
 	if s.State == approvals.Approved || s.State == approvals.Redeemed {

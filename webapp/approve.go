@@ -144,7 +144,7 @@ func (h *Handler) decided(v *visit, r *approvals.Request, values url.Values, err
 	case errors.As(err, &field) && field.Field == "code":
 		return h.wrongCode(v, r, v.answerOf(values).Choice, "ask.codeShape")
 	case errors.As(err, &field) && field.Field == "note":
-		return h.again(v, r, http.StatusUnprocessableEntity, "alert.noteTooLong", values.Get("note"))
+		return h.onceMore(v, r, v.answerOf(values).Choice, http.StatusUnprocessableEntity, "alert.noteTooLong", values.Get("note"))
 	case field != nil: // a choice that this request does not allow
 		return h.again(v, r, http.StatusConflict, "alert.changed", "")
 	}

@@ -25,7 +25,7 @@ func (b *browserOf) choose(r *approvals.Request, typed ...string) *page {
 	if at == "" {
 		b.w.t.Fatalf("no way to change anything in\n%s", ask.words())
 	}
-	f := b.get(at).want(http.StatusOK, "Nothing is approved yet.").form("/narrow")
+	f := b.get(at).want(http.StatusOK).form("/narrow")
 	for i := 0; i+1 < len(typed); i += 2 {
 		if typed[i+1] == "" {
 			f.fields.Del(typed[i])
@@ -43,6 +43,7 @@ func TestApproveLess(t *testing.T) {
 	r := w.ask("ann", payment)
 	b := w.signedIn("ann")
 	before := w.read(r).Rev
+	b.get("/requests/"+string(r.ID)+"/narrow").want(http.StatusOK, "Nothing is approved yet.")
 	less := b.choose(r, "amount-0", " 300.00 ").want(http.StatusOK, "Pay 300.00 EUR to Example Travel", "Asked for480.00 EUR",
 		"Approve 300.00 EUR", "You changed this. Only what you read here is approved.", "Check that your agent shows H3-91")
 	if got := w.read(r); got.Rev != before || got.State != approvals.Pending {
@@ -285,4 +286,15 @@ func TestConfirmLess(t *testing.T) {
 	if got := w.read(r); got.Decisions[0].Level.ACR() != "phr" || !strings.Contains(string(got.Granted[0].Raw), "300.00") {
 		t.Errorf("%+v", got.Decisions[0])
 	}
+}
+
+// A note that is too long is said on the same page, and hidden characters of one are shown as marks.
+func TestNoteFromTheNarrowedPage(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.signedIn("min")
+	r := w.ask("min", payment)
+	less := b.choose(r, "amount-0", "300.00")
+	again := b.press(less, "/deny", "note", strings.Repeat("가", 281)).want(http.StatusUnprocessableEntity,
+		"메모가 너무 길어요. 280자까지 써 주세요.", "300.00 EUR 승인")
+	b.follow(b.press(again, "/deny", "note", "너무 비싸요.\u202e")).want(http.StatusOK, "너무 비싸요.⟨U+202E⟩")
 }

@@ -278,7 +278,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	var last approvals.Decision
 	if n := len(r.Decisions); n > 0 {
 		last = r.Decisions[n-1]
-		view.Note, view.Digest, view.Canonical = last.Note, last.Digest, last.Disclosure
+		view.Note, view.Digest, view.Canonical = approvals.VisibleLines(last.Note), last.Digest, last.Disclosure
 		view.Proof = string(last.Proof)
 	}
 	at := moment(last.At, now, r.Zone, v.lang)
