@@ -28,6 +28,9 @@ type Person struct {
 	Quiet QuietHours `json:"quiet_hours,omitzero"` // in Zone
 	Muted []string   `json:"muted,omitempty"`      // channels that bring this person no requests; codes come all the same
 
+	// Detail is how much notifications may say, where only the person's own browser can read them; empty is DetailMinimal.
+	Detail string `json:"detail,omitempty"`
+
 	UserCode  string    `json:"user_code,omitempty"` // slow hash, made and compared by the agents' door
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
@@ -41,6 +44,12 @@ type Person struct {
 
 	Revision uint64 `json:"-"` // of the record this came from
 }
+
+// Values of [Person.Detail]. Text messages and what passes through an app's provider never carry details.
+const (
+	DetailMinimal = "minimal" // that something waits, never what: lock screens are public
+	DetailSummary = "summary" // the sentence of the request as well
+)
 
 // Address is where a channel reaches a person, in the person's order of preference.
 type Address struct {
@@ -99,6 +108,11 @@ func (p *Person) Validate() error {
 	case p.Email != "" && (strings.Count(p.Email, "@") != 1 || len(p.Email) > 254 || strings.ContainsFunc(p.Email, odd) ||
 		strings.Contains(p.Email, " ")):
 		return invalid("email", "must be an e-mail address")
+	}
+	switch p.Detail {
+	case "", DetailMinimal, DetailSummary:
+	default:
+		return invalid("detail", "must be minimal or summary")
 	}
 	for i, h := range p.Hints {
 		if h == "" || len(h) > maxHint || strings.ContainsFunc(h, odd) {

@@ -66,7 +66,7 @@ func (d *Dispatcher) load(ctx context.Context, s approvals.Step) (errand, approv
 	if err != nil {
 		return nil, s, err
 	}
-	return &request{d, r}, s, nil
+	return &request{d: d, r: r}, s, nil
 }
 
 // loadCode reads the whole step again: jobs on the bus carry no more than its name.
@@ -85,8 +85,9 @@ func (d *Dispatcher) loadCode(ctx context.Context, s approvals.Step) (errand, ap
 
 // request is the errand of a request that waits for a decision.
 type request struct {
-	d *Dispatcher
-	r *approvals.Request
+	d      *Dispatcher
+	r      *approvals.Request
+	detail bool // the person wants to read what is asked, where nobody else can
 }
 
 func (e *request) person() approvals.PersonID { return e.r.Subject }
@@ -100,6 +101,7 @@ func (e *request) task(ctx context.Context, p *approvals.Person, now time.Time) 
 	if p == nil || t.Ended {
 		return t, nil
 	}
+	e.detail = p.Detail == approvals.DetailSummary
 	joined, err := e.joined(ctx, now)
 	t.Gates = Gates{Joined: joined, Cool: e.d.Desk.CoolUntil(p.ID, e.r.Agent),
 		Room:  e.d.room.until(p.ID, e.d.Policy.Messages, now),
@@ -121,6 +123,9 @@ func (e *request) joined(ctx context.Context, now time.Time) (bool, error) {
 
 func (e *request) message(n Next, now time.Time) Message {
 	m := requestMessage(e.d.Root, e.d.PagesURL, e.r, n, now)
+	if e.detail && n.Kind != KindClosed {
+		m.Summary = e.summary()
+	}
 	channel, able := e.d.Channels[n.Channel].(Answerable)
 	if !able || !channel.Answers() || n.Kind == KindClosed {
 		return m
@@ -130,6 +135,15 @@ func (e *request) message(n Next, now time.Time) Message {
 		m.Shown = &e.r.Disclosures[0]
 	}
 	return m
+}
+
+// summary is the sentence of the page. What cannot be shown is left out: the message says less then.
+func (e *request) summary() string {
+	shown, err := e.d.Desk.Show(e.r, e.r.Locale)
+	if err != nil {
+		return ""
+	}
+	return shown.Action()
 }
 
 // link dies with the request.

@@ -23,7 +23,7 @@ const (
 	KindTest     Kind = "test" // about no request: somebody checks that messages arrive
 )
 
-// Message is what a channel brings. It says that something waits and never what: lock screens are public.
+// Message is what a channel brings. It says that something waits and never what, but for Summary: lock screens are public.
 type Message struct {
 	Kind    Kind
 	ID      string // names the message for ever: for idempotency keys, and for the [Receipt] that comes back
@@ -32,6 +32,7 @@ type Message struct {
 	Locale  string // "en" or "ko"
 	Title   string
 	Text    string
+	Summary string    // of a request: its sentence, for a channel that nobody on the way can read; "" unless the person wants it
 	Agent   string    // who asks, as the operator has registered it; for channels with templates of their own
 	By      string    // decide by: the time on the person's wall, with the day if it is not today
 	URL     string    // of a request and a reminder: opens it; grants nothing

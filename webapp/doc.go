@@ -21,6 +21,7 @@
 //	GET, POST /devices, POST /devices/{id}/remove  where a person is told               enrol.go, qr.go
 //	GET, POST /me/devices, DELETE /me/devices/{id}, POST /me/devices/{id}/confirm  JSON for apps  devices.go, api.go
 //	GET, POST /passkeys, /passkeys/begin, /passkeys/remove                             passkeys.go
+//	GET, POST /settings, POST /settings/move, /mute, /remove  how a person is told    settings.go
 //	GET, POST /sessions                       where a person is signed in              sessions.go
 //	GET       /live                           server-sent fragments                    live.go
 //	POST      /push/subscribe, /check, /unsubscribe, /arrived                          push.go

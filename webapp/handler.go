@@ -43,6 +43,9 @@ type Config struct {
 	// Push offers notifications in browsers; nil: there are none.
 	Push Push
 
+	// Reach knows where people can be reached; nil: in their inbox only.
+	Reach Reach
+
 	// Devices keeps devices whose app is told; nil: there are no pages for them.
 	Devices Devices
 
@@ -140,6 +143,7 @@ func (h *Handler) routes() http.Handler {
 	post("/signin/code", h.checkCode)
 	post("/signout", h.signout)
 	h.sessionRoutes(get, post)
+	h.settingsRoutes(get, post)
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
 	h.agentRoutes(get, post)

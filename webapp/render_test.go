@@ -186,6 +186,14 @@ func (w *world) screens() []*page {
 			{Rows: []passkeyRow{row, {"b", "B", "2 Mar", "3 Mar", ""}}, Room: true, Problem: "passkey.refused"}} {
 			render(v("ann", approvals.LevelSession), "passkeys", "passkeys", view)
 		}
+		ways := []wayRow{{ID: "a", Name: "+49 … 456", Added: "14:26 CET", Down: true, Remove: true},
+			{ID: "b", Name: "Ann's <phone>", Added: "2 Mar 14:26 CET", Up: true, Remove: true}}
+		for _, problem := range []string{"", "settings.conflict", "settings.onlyWay", "settings.zoneWrong", "settings.quietWrong"} {
+			render(v("ann", approvals.LevelSession), "settings "+problem, "settings", &settingsView{Ways: ways, Token: "t", Rev: "3",
+				Channels: []channelRow{{"sms", "Text messages", false}, {"push", "App notifications", true}}, From: "22:00", To: "07:00",
+				Zone: "Europe/Berlin", Locale: "en", Summary: problem != "", Devices: problem == "", Problem: problem})
+		}
+		render(v("ann", approvals.LevelSession), "settings of nobody", "settings", &settingsView{Zone: "UTC", Locale: "ko"})
 		here := sessionRow{ID: "a", Device: "Chrome (Android)", How: "sessions.invitation", Since: "14:26 CET", Used: "14:26 CET", Here: true}
 		render(v("ann", approvals.LevelSession), "one session", "sessions", &sessionsView{Rows: []sessionRow{here}})
 		rows := []sessionRow{here}

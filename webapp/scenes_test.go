@@ -386,6 +386,23 @@ var scenes = []scene{
 		s.click("main form[action^='/devices'] button.yes")
 		s.answered("svg.qr")
 	}},
+	{"settings", "settings.title", "#from | #zone | main form button.yes | .keys button", func(s *stage) {
+		s.w.pages.Reach = ladder{s.w}
+		s.w.change(s.who, func(p *approvals.Person) {
+			p.Phone, p.Muted = "+4930123456", []string{"push"}
+			p.Addresses = []approvals.Address{{Channel: "web", Value: "browser.1", VerifiedAt: start},
+				{Channel: "push", Value: "device.1", VerifiedAt: start}}
+		})
+		s.signIn()
+		s.visit("/settings")
+	}},
+	{"settings, inbox only", "settings.title", "#from | #zone | main form button.yes", func(s *stage) { s.signIn(); s.visit("/settings") }},
+	{"sessions, one", "sessions.title", "main a.button", func(s *stage) { s.signIn(); s.visit("/sessions") }},
+	{"sessions", "sessions.title", ".keys button | main form button.no", func(s *stage) {
+		s.w.signedIn(s.who)
+		s.signIn()
+		s.visit("/sessions")
+	}},
 	{"passkeys, none", "passkeys.title", "#name | form[data-passkey=create] button", func(s *stage) { s.signIn(); s.visit("/passkeys") }},
 	{"passkeys", "passkeys.title", "#name | form[data-passkey=create] button | .keys button", func(s *stage) { s.keyed() }},
 	{"passkeys, the last way in", "passkeys.title", "#name | form[data-passkey=create] button", func(s *stage) {

@@ -12,7 +12,7 @@ import (
 const declarative = 8030
 
 // payload is what a browser decrypts: a declarative push message, which our service worker reads as well. It says what
-// [channels.Message] says and nothing else.
+// [channels.Message] says and nothing else: with its summary, as only this browser can read it.
 type payload struct {
 	WebPush      int    `json:"web_push,omitempty"`
 	Notification note   `json:"notification"`
@@ -32,11 +32,25 @@ type note struct {
 	Stay      bool   `json:"requireInteraction,omitempty"`
 }
 
+// longestSummary is how many characters of a sentence a notification has room for.
+const longestSummary = 120
+
+func shortened(sentence string) string {
+	if r := []rune(sentence); len(r) > longestSummary {
+		return string(r[:longestSummary-1]) + "…"
+	}
+	return sentence
+}
+
 // payloadOf renders a message. What replaces another one makes itself heard again, but for the quiet word that nothing
 // is left to do. A test goes through our service worker wherever there is one, because that is what it tests.
 func payloadOf(m channels.Message, pagesURL, proof string, now time.Time) ([]byte, error) {
 	closed := m.Kind == channels.KindClosed
-	p := payload{WebPush: declarative, Proof: proof, Notification: note{Title: m.Title, Body: m.Text, Lang: m.Locale,
+	body := m.Text
+	if m.Summary != "" { // encrypted for this one browser
+		body = shortened(m.Summary) + " · " + m.Text
+	}
+	p := payload{WebPush: declarative, Proof: proof, Notification: note{Title: m.Title, Body: body, Lang: m.Locale,
 		Tag: m.Tag, Navigate: m.URL, Timestamp: now.UnixMilli(), Renotify: !closed && m.Tag != "", Silent: closed,
 		Stay: m.Kind == channels.KindRequest || m.Kind == channels.KindReminder}}
 	if m.URL == "" {
