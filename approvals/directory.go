@@ -112,7 +112,7 @@ func (d *Directory) Find(ctx context.Context, names ...string) (*Person, error) 
 // SavePerson creates a person, or replaces the revision that was read. A name that belongs to somebody else is
 // [ErrTaken]; a person changed in between is [ErrConflict], and is read anew by whoever tries again. also commits in the
 // same transaction: what an edge keeps of one of the person's addresses. A number that is new to somebody who was there
-// before sets [Person.ReachChangedAt].
+// before sets [Person.ReachChangedAt], and is told to the person over everything else.
 func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -127,6 +127,8 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) er
 		old = before.names()
 		if p.Phone != "" && p.Phone != before.Phone {
 			p.ReachChangedAt = d.now()
+			also = append(slices.Clone(also), NewNotice(Notice{Person: p.ID, What: NoticePhone,
+				New: Address{Channel: "sms", Value: p.Phone}}, d.now()))
 		}
 	}
 	value, err := json.Marshal(p)
@@ -159,7 +161,7 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) er
 		d.forget(topics[0])
 		return fmt.Errorf("save person: %w", err)
 	}
-	d.tell(topics)
+	d.tell(append(topics, TopicDue))
 	return nil
 }
 

@@ -92,7 +92,7 @@ func (d *Dispatcher) release(ctx context.Context, r *approvals.Request) {
 type job struct {
 	Name    string    `json:"name"`
 	Of      string    `json:"of"`
-	At      time.Time `json:"at,omitzero"` // of a code: its step is found by its time
+	At      time.Time `json:"at,omitzero"` // of a code or a notice: its step is found by its time
 	Channel string    `json:"channel"`
 }
 
@@ -102,7 +102,7 @@ func (d *Dispatcher) Work(ctx context.Context, _ string, payload []byte) error {
 	if err := json.Unmarshal(payload, &j); err != nil {
 		return fmt.Errorf("read job: %w", approvals.ErrDrop)
 	}
-	if d.Channels[j.Channel] == nil || j.Name != approvals.StepDeliver && j.Name != approvals.StepCode {
+	if d.Channels[j.Channel] == nil || j.Name != approvals.StepDeliver && !timed(approvals.Step{Name: j.Name}) {
 		return fmt.Errorf("read job: channel or step is unknown: %w", approvals.ErrDrop)
 	}
 	return d.advance(ctx, approvals.Step{Name: j.Name, Of: j.Of, At: j.At}, j.Channel)
@@ -137,7 +137,7 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 			t.errand.refresh(ctx)
 			t.known = false
 		}
-		if s.Name == approvals.StepCode {
+		if timed(s) {
 			s.At = t.step.At // it moves with each claim, and is found by its time
 		}
 		if !t.known {
@@ -159,7 +159,7 @@ func overtaken(err error) bool {
 
 // drop forgets the step of a request that is gone. A code's step that is gone is done already.
 func (d *Dispatcher) drop(ctx context.Context, s approvals.Step) error {
-	if s.Name == approvals.StepCode || s.At.IsZero() {
+	if timed(s) || s.At.IsZero() {
 		return nil
 	}
 	return d.Records.Apply(ctx, s.Done())
@@ -230,7 +230,7 @@ func (d *Dispatcher) noted(ctx context.Context, channel string, err error) {
 // wake puts a job for the channel whose turn it is on the bus.
 func (d *Dispatcher) wake(ctx context.Context, t *turn, at time.Time) error {
 	j := job{Name: t.step.Name, Of: t.step.Of, Channel: t.next.Channel}
-	if j.Name == approvals.StepCode {
+	if timed(t.step) {
 		j.At = t.step.At
 	}
 	payload, err := json.Marshal(j)

@@ -54,6 +54,9 @@ func label(s approvals.Step) string {
 	if s.Name == approvals.StepCode {
 		return "code"
 	}
+	if s.Name == approvals.StepNotice {
+		return "notice"
+	}
 	return s.Of
 }
 
@@ -61,6 +64,9 @@ func label(s approvals.Step) string {
 func (d *Dispatcher) load(ctx context.Context, s approvals.Step) (errand, approvals.Step, error) {
 	if s.Name == approvals.StepCode {
 		return d.loadCode(ctx, s)
+	}
+	if s.Name == approvals.StepNotice {
+		return d.loadNotice(ctx, s)
 	}
 	r, err := d.Desk.Request(ctx, approvals.ID(s.Of))
 	if err != nil {

@@ -20,7 +20,8 @@ const (
 	KindReminder Kind = "reminder"
 	KindClosed   Kind = "closed"
 	KindCode     Kind = "code"
-	KindTest     Kind = "test" // about no request: somebody checks that messages arrive
+	KindNotice   Kind = "notice" // about no request: somebody's account was changed
+	KindTest     Kind = "test"   // about no request: somebody checks that messages arrive
 )
 
 // Message is what a channel brings. It says that something waits and never what, but for Summary: lock screens are public.
@@ -33,6 +34,7 @@ type Message struct {
 	Title   string
 	Text    string
 	Summary string    // of a request: its sentence, for a channel that nobody on the way can read; "" unless the person wants it
+	Brief   string    // of a notice: what happened, for channels with templates of their own
 	Agent   string    // who asks, as the operator has registered it; for channels with templates of their own
 	By      string    // decide by: the time on the person's wall, with the day if it is not today
 	URL     string    // of a request and a reminder: opens it; grants nothing

@@ -74,6 +74,7 @@ type Task struct {
 	Ended  bool      // decided, withdrawn, failed or expired
 	Opened bool      // the person has opened the page: no further channel is needed
 	Once   bool      // one message and nothing after it: a one-time code
+	Only   string    // no other address than this one, as a keyed name; empty: any
 	Resend time.Time // an operator wants one more message since then
 
 	Ladder  []Rung // in the person's order, without what is gone; empty and never tried: the inbox only

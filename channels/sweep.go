@@ -24,7 +24,7 @@ func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 	due := hub.Watch(approvals.TopicDue)
 	defer due.Close()
 	var running sync.WaitGroup
-	running.Go(func() { d.loop(ctx, due.C, d.codes, d.codes) })
+	running.Go(func() { d.loop(ctx, due.C, d.prompt, d.prompt) })
 	running.Go(func() { d.loop(ctx, nil, d.resume, d.deliveries) })
 	running.Wait()
 	return nil
@@ -50,7 +50,7 @@ func (d *Dispatcher) loop(ctx context.Context, signal <-chan struct{}, first, th
 // Sweep takes up every overdue step again and returns how many. It needs nothing but the store: this is what makes
 // messages leave after the bus has lost everything.
 func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
-	codes, err := d.codes(ctx)
+	codes, err := d.prompt(ctx)
 	deliveries, err2 := d.deliveries(ctx)
 	return codes + deliveries, errors.Join(err, err2)
 }
@@ -58,7 +58,7 @@ func (d *Dispatcher) Sweep(ctx context.Context) (int, error) {
 // Resume is a Sweep that looks at every request with a step, overdue or not: what was sent for one that has ended
 // meanwhile is taken back now, even if the bus has lost the event that said so.
 func (d *Dispatcher) Resume(ctx context.Context) (int, error) {
-	codes, err := d.codes(ctx)
+	codes, err := d.prompt(ctx)
 	deliveries, err2 := d.resume(ctx)
 	return codes + deliveries, errors.Join(err, err2)
 }

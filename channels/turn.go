@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"assent/approvals"
-	"assent/approvals/keys"
 )
 
 // turn is one look at an errand: what is known of it now, and what comes next.
@@ -87,7 +86,10 @@ func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[st
 		if c == nil || slices.Contains(p.Muted, a.Channel) && !t.Once && !t.Ended {
 			continue
 		}
-		name := d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
+		name := d.addressName(a)
+		if t.Only != "" && name != t.Only {
+			continue
+		}
 		to[name] = a
 		_, retracts := c.(Retracter)
 		reporter, reports := c.(Reporter)

@@ -169,7 +169,10 @@ func (h *Handler) addPasskey(v *visit) (answer, error) {
 	if a.Hold, err = h.holdOf(v); err != nil {
 		return answer{}, err
 	}
-	_, err = h.passkeys.Add(v.Context(), v.owner(), v.who.ID, a)
+	told := approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: approvals.NoticePasskey, Where: v.device()}, h.Now())
+	if _, err = h.passkeys.Add(v.Context(), v.owner(), v.who.ID, a, told); err == nil {
+		h.Hub.Signal(approvals.TopicDue)
+	}
 	return h.kept(v, err)
 }
 

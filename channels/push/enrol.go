@@ -229,6 +229,9 @@ func (c *Channel) verify(ctx context.Context, d *device) error {
 	changed := *p
 	changed.Addresses = slices.Insert(without(p.Addresses, had), 0,
 		approvals.Address{Channel: Name, Value: d.Address, VerifiedAt: d.Verified})
+	if p.Phone != "" || slices.ContainsFunc(p.Addresses, func(a approvals.Address) bool { return a.Value != had }) {
+		changed.ReachChangedAt = d.Verified // a further one: the first is how somebody begins
+	}
 	if len(devicesOf(&changed)) > maxDevices {
 		return fmt.Errorf("%d devices: %w", maxDevices, approvals.ErrTooMany)
 	}
@@ -236,7 +239,8 @@ func (c *Channel) verify(ctx context.Context, d *device) error {
 	if err != nil {
 		return err
 	}
-	return c.cfg.Directory.SavePerson(ctx, &changed, append(gone, d.write())...)
+	return c.cfg.Directory.SavePerson(ctx, &changed, append(gone, d.write(), approvals.NewNotice(approvals.Notice{Person: p.ID,
+		What: approvals.NoticeDevice, Where: d.Label.Name, New: changed.Addresses[0]}, d.Verified))...)
 }
 
 // shed lets the devices of a person go that are told no more.

@@ -19,8 +19,8 @@ const korea = "KR"
 // for the next one.
 type wording []string
 
-// words of a template: {name} of the service, {agent}, {ref}, {by}, {url}, {short} (the URL without its scheme), {code}
-// and {host} (of the pages, which ties the code to them when a browser fills it in).
+// words of a template: {name} of the service, {agent}, {ref}, {by}, {url}, {short} (the URL without its scheme), {code},
+// {brief} (what happened) and {host} (of the pages, which ties the code to them when a browser fills it in).
 var words = map[string]map[channels.Kind]wording{
 	approvals.English: {
 		channels.KindRequest: {
@@ -37,6 +37,10 @@ var words = map[string]map[channels.Kind]wording{
 			"{name} code: {code}. Never share it; our staff never ask.\n@{host} #{code}",
 			"{name} code: {code}. Never share it; our staff never ask.",
 			"Code: {code}. Never share it.",
+		},
+		channels.KindNotice: {
+			"{name}: {brief} Not you? {url}",
+			"{brief} Not you? {url}",
 		},
 		channels.KindTest: {"{name}: this is a test. Messages arrive here. Nothing to do."},
 	},
@@ -57,6 +61,11 @@ var words = map[string]map[channels.Kind]wording{
 			"[{name}] 인증번호 {code}\n아무에게도 알려주지 마세요.\n@{host} #{code}",
 			"[{name}] 인증번호 {code}\n아무에게도 알려주지 마세요.",
 			"인증번호 {code}\n아무에게도 알려주지 마세요.",
+		},
+		channels.KindNotice: {
+			"[{name}] {brief} 직접 하지 않았다면 확인해 주세요.\n{url}",
+			"[{name}] {brief} 본인이 아니면\n{short}",
+			"{brief}\n{short}",
 		},
 		channels.KindTest: {"[{name}] 테스트 메시지예요. 알림이 잘 도착했어요."},
 	},
@@ -110,7 +119,7 @@ func (w writer) values(m channels.Message) map[string]string {
 		short = rest
 	}
 	return map[string]string{"name": w.names.in(m.Locale), "agent": plain(m.Agent), "ref": m.Ref, "by": m.By, "url": m.URL,
-		"short": short, "code": m.Code, "host": w.host}
+		"short": short, "code": m.Code, "brief": m.Brief, "host": w.host}
 }
 
 // fill puts values into a template; complete is false if one of them is missing.

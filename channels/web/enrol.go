@@ -144,7 +144,8 @@ func (c *Channel) verify(ctx context.Context, k *kept) error {
 	if err != nil {
 		return err
 	}
-	return c.directory.SavePerson(ctx, &changed, append(writes, k.write())...)
+	return c.directory.SavePerson(ctx, &changed, append(writes, k.write(), approvals.NewNotice(approvals.Notice{Person: p.ID,
+		What: approvals.NoticeBrowser, Where: k.Label, New: changed.Addresses[0]}, c.now()))...)
 }
 
 // crowd lets the browsers go that were added longest ago when there are too many.

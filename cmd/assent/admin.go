@@ -105,6 +105,7 @@ func (a *admin) handler() http.Handler {
 		"POST /people/{sub}/disable":      a.disablePerson,
 		"POST /people/{sub}/enable":       a.enablePerson,
 		"POST /people/{sub}/prefer":       a.prefer,
+		"POST /people/{sub}/phone":        a.changeNumber,
 		"POST /people/{sub}/sign-out":     a.signOut,
 		"POST /keys/rotate":               a.rotateKeys,
 		"GET /queue":                      a.listQueue,

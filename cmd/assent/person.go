@@ -4,10 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"assent/approvals"
+	"assent/channels/sms"
 )
 
 type personCmd struct {
@@ -15,6 +20,7 @@ type personCmd struct {
 	List    personListCmd    `cmd:"" help:"List people."`
 	Invite  personInviteCmd  `cmd:"" help:"Make an invitation: it binds the person's browser."`
 	Prefer  personPreferCmd  `cmd:"" help:"Set a person's quiet hours, and mute channels."`
+	Phone   personPhoneCmd   `cmd:"" help:"Give a person another phone number; they are told over everything else."`
 	SignOut personSignOutCmd `cmd:"" name:"sign-out" help:"End all sign-ins and forget all browsers of a person: a lost phone."`
 	Enable  personEnableCmd  `cmd:"" help:"Let a disabled person decide again."`
 	Disable personDisableCmd `cmd:"" help:"Disable a person; pending requests are withdrawn, approved ones cannot be redeemed."`
@@ -111,6 +117,49 @@ func (c *personInviteCmd) Run(ctx context.Context, s streams) error {
 	}
 	_, err = fmt.Fprintf(s.out, "Good until %s, once.\n", inv.Expires.UTC().Format(time.RFC1123))
 	return err
+}
+
+type personPhoneCmd struct {
+	adminFlags
+	Sub    string `arg:"" help:"Which person."`
+	Number string `arg:"" help:"Phone number in E.164, or none."`
+}
+
+// Run replaces the number of one person.
+func (c *personPhoneCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	number := newNumber{Phone: strings.TrimPrefix(c.Number, "none")}
+	if err := api.call(ctx, "POST", "/people/"+url.PathEscape(c.Sub)+"/phone", number, nil); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, "number changed; approvals that take a passkey wait for --change-hold")
+	return err
+}
+
+// newNumber is the body that changes a number; empty: there is none any more.
+type newNumber struct {
+	Phone string `json:"phone"`
+}
+
+// changeNumber gives a person another number, in the place that the old one had in their order.
+func (a *admin) changeNumber(r *http.Request) (any, error) {
+	var body newNumber
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	return nil, a.changePerson(r.Context(), approvals.PersonID(r.PathValue("sub")), func(p *approvals.Person) {
+		old := p.Phone
+		p.Phone, p.Addresses = body.Phone, slices.Clone(p.Addresses)
+		for i := range p.Addresses {
+			if p.Addresses[i].Channel == sms.Name && p.Addresses[i].Value == old {
+				p.Addresses[i].Value = body.Phone
+			}
+		}
+		p.Addresses = slices.DeleteFunc(p.Addresses, func(a approvals.Address) bool { return a.Value == "" })
+	})
 }
 
 type personSignOutCmd struct {
