@@ -55,6 +55,12 @@ func (d *Dispatcher) Decide(ctx context.Context, reply Reply) (approvals.State, 
 	return "", err
 }
 
+// Waits reports whether a request still waits for a decision, as far as this process knows.
+func (d *Dispatcher) Waits(ctx context.Context, id approvals.ID) bool {
+	r, err := d.Desk.Request(ctx, id)
+	return err == nil && r.StateAt(d.Now()) == approvals.Pending
+}
+
 // reaches reports whether a reply comes from where the person can still be reached.
 func (d *Dispatcher) reaches(p *approvals.Person, reply Reply) bool {
 	return !p.Disabled && reply.Sent.After(p.SignedOutAt) &&

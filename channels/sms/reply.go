@@ -118,12 +118,31 @@ func (c *Channel) reply(ctx context.Context, from, sid, body string) (string, er
 	case err != nil:
 		return "", err
 	}
-	meant := c.match(offers, code)
-	if len(meant) != 1 {
-		c.cfg.Log.InfoContext(ctx, "reply fits no message, or several", "messages", len(meant))
+	fitting := c.match(offers, code)
+	meant, found := theOne(fitting, func(id approvals.ID) bool { return c.cfg.Waits(ctx, id) })
+	if !found {
+		c.cfg.Log.InfoContext(ctx, "reply fits no message, or several", "messages", len(fitting))
 		return c.answer(ctx, from, sid, replyLocale(offers, from), "wrong")
 	}
-	return c.decide(ctx, from, sid, meant[0], approve, at)
+	return c.decide(ctx, from, sid, meant, approve, at)
+}
+
+// theOne is the message that is meant of those that a code fits. Four digits come again after some time: of several the
+// one counts whose request still waits, or the latest if none does. If two wait, nobody knows.
+func theOne(fitting []offer, waits func(approvals.ID) bool) (meant offer, found bool) {
+	if len(fitting) == 1 {
+		return fitting[0], true
+	}
+	waiting := 0
+	for _, o := range fitting {
+		if waits(o.Request) {
+			meant, waiting = o, waiting+1
+		}
+	}
+	if waiting == 0 && len(fitting) > 0 {
+		return slices.MaxFunc(fitting, func(a, b offer) int { return a.Sent.Compare(b.Sent) }), true
+	}
+	return meant, waiting == 1
 }
 
 // match returns the offers of a code. It looks at all of them, in constant time.

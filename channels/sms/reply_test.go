@@ -27,6 +27,7 @@ func newTalk(t *testing.T, change ...func(*sms.Config)) talk {
 	l.cfg.Decide = func(ctx context.Context, r channels.Reply) (approvals.State, error) {
 		return l.Dispatcher.Decide(ctx, r)
 	}
+	l.cfg.Waits = func(ctx context.Context, id approvals.ID) bool { return l.Dispatcher.Waits(ctx, id) }
 	for _, c := range change {
 		c(&l.cfg)
 	}
@@ -496,7 +497,7 @@ func TestReplyNotKept(t *testing.T) {
 
 // TestRepliesOff: without the switch messages offer nothing, and nothing decides.
 func TestRepliesOff(t *testing.T) {
-	l := newTalk(t, func(c *sms.Config) { c.Decide = nil })
+	l := newTalk(t, func(c *sms.Config) { c.Decide, c.Waits = nil, nil })
 	id, text := l.pays(t, "")
 	if strings.Contains(strings.ToLower(text), "reply") || strings.Contains(text, "480") {
 		t.Errorf("text is %q", text)

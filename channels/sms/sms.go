@@ -43,9 +43,11 @@ type Config struct {
 	Receipt     func(context.Context, channels.Receipt) error // as [channels.Dispatcher.Receipt]
 	// Decide is as [channels.Dispatcher.Decide]; nil: nobody decides by reply.
 	Decide func(context.Context, channels.Reply) (approvals.State, error)
-	HTTP   *http.Client // its transport is what counts
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Waits is as [channels.Dispatcher.Waits]; it comes with Decide.
+	Waits func(context.Context, approvals.ID) bool
+	HTTP  *http.Client // its transport is what counts
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Channel sends text messages. It is safe for concurrent use.
@@ -115,6 +117,8 @@ func (cfg *Config) check() error {
 		return errors.New("no country is allowed")
 	case cfg.Caps.Burst < 1 || cfg.Caps.Day < 1 || cfg.Caps.DayParts < 1:
 		return errors.New("caps must be at least 1")
+	case (cfg.Decide == nil) != (cfg.Waits == nil):
+		return errors.New("replies take both Decide and Waits")
 	case cfg.MostParts < 1 || cfg.MostParts > 10:
 		return errors.New("parts of a message must be 1 to 10")
 	}

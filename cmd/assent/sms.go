@@ -115,6 +115,7 @@ func (s *service) smsConfig() (cfg sms.Config, err error) {
 		cfg.Decide = func(ctx context.Context, r channels.Reply) (approvals.State, error) {
 			return s.dispatcher.Decide(ctx, r)
 		}
+		cfg.Waits = func(ctx context.Context, id approvals.ID) bool { return s.dispatcher.Waits(ctx, id) }
 	}
 	if s.cfg.SMSSimulator {
 		err = s.simulateTwilio(&cfg)
