@@ -409,6 +409,110 @@ var scenes = []scene{
 		s.w.canSend = false
 		s.keyed()
 	}},
+	{"inbox, by agent", "inbox.title", signed + " | a.card.row | .group summary | .group form button", func(s *stage) {
+		s.ask(payment)
+		s.ask(reading, s.w.from("mail-bot", "Mail Bot"))
+		s.ask(two)
+		s.signIn()
+		s.visit("/")
+		s.click(".group summary")
+	}},
+	{"denied at once", "denied.title", ".ended a.row | main a.button", func(s *stage) {
+		s.elsewhere(s.ask(payment), "/approve")
+		s.ask(payment)
+		s.ask(tool)
+		s.signIn()
+		s.visit("/")
+		s.click(".group summary")
+		s.click(".group form button")
+		s.answered("h1[role=status]")
+	}},
+	{"report", "ask.title", bar + " | #report form button", func(s *stage) {
+		s.see(s.ask(payment))
+		s.click("#report summary")
+	}},
+	{"reported", "result.reported", ".evidence summary | .onward a", func(s *stage) {
+		s.see(s.ask(payment))
+		s.click("#report summary")
+		s.click("#report button")
+		s.answered("[data-stage=done]")
+	}},
+	{"shut out", "result.shutOut", ".onward a", func(s *stage) {
+		r := s.ask(payment)
+		check(s.t, s.w.desk.Disconnect(s.t.Context(), s.who, "travel-bot"))
+		s.see(r)
+	}},
+	{"collected", "result.approved", ".onward a | .hint a", func(s *stage) {
+		s.ask(payment)
+		var secret string
+		r := s.ask(payment, func(a *approvals.Ask) {
+			a.Also = func(_ *approvals.Request, sec string) ([]approvals.Write, error) { secret = sec; return nil, nil }
+		})
+		s.see(r)
+		s.click("#approve button")
+		s.answered("[data-stage=done]")
+		s.w.redeemed(r, secret)
+		s.visit("/requests/" + string(r.ID))
+	}},
+	{"agents, none", "agents.title", signed, func(s *stage) { s.signIn(); s.visit("/agents") }},
+	{"agents", "agents.title", signed + " | .agents a", func(s *stage) {
+		s.elsewhere(s.ask(payment), "/approve")
+		s.ask(reading, s.w.from("mail-bot", "Mail Bot"))
+		check(s.t, s.w.desk.Pause(s.t.Context(), s.who, "mail-bot", s.w.clock().Add(time.Hour)))
+		s.signIn()
+		s.visit("/agents")
+	}},
+	{"agent", "agent.name", "form[action*='/pause'] button | .note form button | .keys button | main a.button", func(s *stage) {
+		s.w.stands(s.who)
+		s.about()
+		s.click(".note summary")
+	}},
+	{"agent, paused", "agent.name", "form[action*='/resume'] button | [role=status]", func(s *stage) {
+		s.ask(payment)
+		s.about()
+		s.click("form[action*='/pause'] button")
+		s.answered("form[action*='/resume']")
+	}},
+	{"agent, disconnected", "agent.name", "form[action*='/reconnect'] button | [role=status]", func(s *stage) {
+		s.ask(payment)
+		s.about()
+		s.click(".note summary")
+		s.click(".note button")
+		s.answered("form[action*='/reconnect']")
+	}},
+	{"history, none", "history.title", signed + " | .filter summary", func(s *stage) { s.signIn(); s.visit("/history") }},
+	{"history", "history.title", "#agent | #outcome | #from | #to | .filter button | .ended a", func(s *stage) {
+		s.elsewhere(s.ask(payment), "/approve")
+		s.elsewhere(s.ask(payment), "/report")
+		s.signIn()
+		s.visit("/history")
+		s.click(".filter summary")
+	}},
+	{"as it was shown", "history.one", ".evidence summary | .onward a", func(s *stage) {
+		r := s.ask(payment)
+		s.elsewhere(r, "/approve")
+		s.signIn()
+		s.visit("/history/" + string(r.ID))
+		s.click(".evidence summary")
+	}},
+	{"never decided", "history.one", ".evidence summary | [class=alert]", func(s *stage) {
+		r := s.ask(tool)
+		s.w.advance(time.Hour)
+		s.signIn()
+		s.visit("/history/" + string(r.ID))
+	}},
+	{"details deleted", "history.gone", ".onward a", func(s *stage) {
+		r := s.ask(payment)
+		s.elsewhere(r, "/approve")
+		for range 2 {
+			s.w.advance(s.w.desk.Terms.History + 48*time.Hour)
+			_, err := s.w.desk.Sweep(s.t.Context())
+			check(s.t, err)
+		}
+		s.b = s.w.signedIn(s.who)
+		s.signIn()
+		s.visit("/history/" + string(r.ID))
+	}},
 	{"dead link", "deadLink.title", "main a.button", func(s *stage) { s.visit("/r/AAAAAAAAAAAA") }},
 	{"dead invitation", "deadInvitation.title", "main a.button", func(s *stage) { s.visit("/i/" + newSecret()) }},
 	{"wrong person", "wrongPerson.title", "main form button | main a.button", func(s *stage) {
@@ -484,6 +588,13 @@ func (s *stage) abroad() *page {
 	name := map[string]string{approvals.English: "Example ID", approvals.Korean: "예시 아이디"}[s.lang]
 	page := s.b.get("/accounts?lang=" + s.lang)
 	return s.b.abroad(p, s.b.get(page.link(say(s.lang, "accounts.connectOne", name))))
+}
+
+// about is at the page of the bot.
+func (s *stage) about() {
+	s.t.Helper()
+	s.signIn()
+	s.visit("/agents/travel-bot")
 }
 
 func (s *stage) invited() {

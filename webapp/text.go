@@ -336,6 +336,7 @@ var texts = map[string]phrase{
 	"agents.older":  {"Who asked earlier", "이전에 요청한 에이전트"},
 	"agents.hint": {"Open an agent to pause it, to disconnect it, or to stop what it may do without asking.",
 		"에이전트를 열면 잠시 멈추거나 연결을 끊을 수 있어요. 묻지 않고 할 수 있는 일도 중단할 수 있어요."},
+	"agent.name":       {"Agent %s", "에이전트 %s"},
 	"agent.about":      {"About this agent", "에이전트 정보"},
 	"agent.id":         {"Id", "아이디"},
 	"agent.may":        {"May ask to", "요청할 수 있는 일"},
