@@ -45,6 +45,7 @@ type agentRow struct {
 // agentView is the page of one agent.
 type agentView struct {
 	agentRow
+	Operator string // who runs it, as registered; "" when nobody has said
 	Types    []string
 	Scopes   []string
 	Standing []standingRow
@@ -282,6 +283,7 @@ func (h *Handler) agentOf(v *visit, id approvals.AgentID) (*agentView, error) {
 		view.Last = moment(last.CreatedAt, now, v.who.person.Zone, v.lang)
 	}
 	if a != nil {
+		view.Operator = approvals.Visible(a.Operator)
 		view.Types, view.Scopes = typesOf(a, v.lang), h.scopesOf(a, v.lang)
 	}
 	view.Standing, view.More, err = h.standing(v, id)

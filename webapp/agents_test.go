@@ -16,7 +16,7 @@ func (w *world) from(id approvals.AgentID, name string) func(*approvals.Ask) {
 	w.t.Helper()
 	agent, err := w.people.Agent(w.t.Context(), id)
 	if errors.Is(err, approvals.ErrNotFound) {
-		agent = &approvals.Agent{ID: id, Name: name, Types: []string{"payment_initiation", "document_access"}}
+		agent = &approvals.Agent{ID: id, Name: name, Operator: "Example Mail", Types: []string{"payment_initiation", "document_access"}}
 		err = w.people.SaveAgent(w.t.Context(), agent)
 	}
 	check(w.t, err)
@@ -65,7 +65,7 @@ func TestAgents(t *testing.T) {
 	w.advance(31 * 24 * time.Hour)
 	b = w.signedIn("ann")
 	b.get("/agents").want(http.StatusOK, "Travel Bot 30 days: 0 asked")
-	b.get("/agents/mail-bot").want(http.StatusOK, "Mail Bot", "mail-bot", "pay money", "read, change, share or delete documents")
+	b.get("/agents/mail-bot").want(http.StatusOK, "Mail Bot", "mail-bot", "Operated byExample Mail", "pay money", "read, change, share or delete documents")
 	korean := w.signedIn("min").get("/agents/other-bot")
 	korean.want(http.StatusOK, "결제", "문서 읽기, 수정, 공유, 삭제", "최근 30일: 요청 0건, 승인 0건, 거절 0건", "1시간 멈춤", "연결 끊기")
 }

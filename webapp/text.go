@@ -339,6 +339,7 @@ var texts = map[string]phrase{
 	"agent.name":       {"Agent %s", "에이전트 %s"},
 	"agent.about":      {"About this agent", "에이전트 정보"},
 	"agent.id":         {"Id", "아이디"},
+	"agent.operator":   {"Operated by", "운영하는 곳"},
 	"agent.may":        {"May ask to", "요청할 수 있는 일"},
 	"agent.month":      {"Asked you", "받은 요청"},
 	"agent.last":       {"Last asked", "마지막 요청"},

@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": start, "shutdown": shutdown, "kill9": kill9,
 			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
-			"approve": approve, "deny": deny, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
+			"approve": approve, "deny": deny, "report": reportAs, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
 			"exits": exits, "pick": pick, "await": await, "passkey": usePasskey, "claims": claims,
 		},
@@ -205,6 +205,11 @@ func deny(ts *testscript.TestScript, neg bool, args []string) {
 		values["note"] = args[2]
 	}
 	press(ts, neg, args, "/deny", values)
+}
+
+// reportAs NAME presses Deny and report.
+func reportAs(ts *testscript.TestScript, neg bool, args []string) {
+	press(ts, neg, args, "/report", nil)
 }
 
 func press(ts *testscript.TestScript, neg bool, args []string, button string, values map[string]string) {
