@@ -22,8 +22,9 @@ const (
 	StageSendUnknown Stage = "send_unknown" // nobody knows whether the provider has it
 	StageRetracted   Stage = "retracted"    // closed on the device after the request had ended
 	StageSignedIn    Stage = "signed_in"
-	StageOpened      Stage = "opened" // the page came before the person's eyes
-	StageResend      Stage = "resend" // an operator wants the person to be told once more
+	StageOpened      Stage = "opened"  // the page came before the person's eyes
+	StageRefused     Stage = "refused" // somebody acted whom it is not for
+	StageResend      Stage = "resend"  // an operator wants the person to be told once more
 	StageApproved    Stage = "approved"
 	StageDenied      Stage = "denied"
 	StageCodeWrong   Stage = "code_wrong"   // the person typed another code than the agent shows
@@ -70,6 +71,7 @@ var stages = map[string]Stage{
 	string(Pending): StageQueued, string(Approved): StageApproved, string(Denied): StageDenied,
 	string(Expired): StageExpired, string(Cancelled): StageWithdrawn, string(Failed): StageUnreachable,
 	string(Redeemed): StageRedeemed, KindCodeWrong: StageCodeWrong, KindOpened: StageOpened, KindResend: StageResend,
+	KindRefused: StageRefused,
 	KindRevoked: StageRevoked,
 }
 

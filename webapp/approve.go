@@ -53,6 +53,9 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 		return nil, nil, err
 	}
 	r, err := h.asked(v)
+	if errors.Is(err, approvals.ErrWrongPerson) {
+		h.refused(v)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,6 +66,14 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 		return nil, nil, errStale
 	}
 	return r, values, nil
+}
+
+// refused leaves an audit record of somebody who tried to act on a request that is not theirs.
+func (h *Handler) refused(v *visit) {
+	id := approvals.ID(v.PathValue("id"))
+	if err := h.Desk.Refused(v.Context(), id, v.who.Person); err != nil {
+		h.Log.WarnContext(v.Context(), "refusal not noted", "request", string(id), "err", err)
+	}
 }
 
 // acted is posted for what a person does by hand, which keeps them signed in.

@@ -73,6 +73,31 @@ func TestReportRefused(t *testing.T) {
 	}
 }
 
+// TestWrongPersonIsAudited is ux 8 #10: who acts on somebody else's request learns nothing, changes nothing, and leaves an
+// audit record; a flood of tries leaves no flood of records, and looking leaves none.
+func TestWrongPersonIsAudited(t *testing.T) {
+	w := newWorld(t, false)
+	r := w.ask("ann", payment)
+	b := w.signedIn("min")
+	b.get("/requests/" + string(r.ID)).want(http.StatusForbidden)
+	for range 10 {
+		for _, verb := range []string{"approve", "deny", "report", "opened"} {
+			b.post("/requests/"+string(r.ID)+"/"+verb, url.Values{"token": {"x"}}).want(http.StatusForbidden).lacks("Travel Bot", "480")
+		}
+	}
+	events, err := w.store.Events(t.Context(), r.ID)
+	check(t, err)
+	if len(events) != 9 {
+		t.Errorf("%d audit records, want the request and 8 refusals", len(events))
+	}
+	if e := events[1]; e.Kind != "refused" || e.By.ID != "min" || e.Facts["reason"] != "wrong_person" {
+		t.Errorf("audit record %+v", e)
+	}
+	if got := w.read(r); got.State != approvals.Pending || !got.OpenedAt.IsZero() {
+		t.Errorf("%s, opened at %s", got.State, got.OpenedAt)
+	}
+}
+
 // TestDisconnectedAtTheClick is ux 8 #10: a yes that comes after the person has shut the agent out elsewhere is none, and
 // the page says why.
 func TestDisconnectedAtTheClick(t *testing.T) {

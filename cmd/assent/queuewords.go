@@ -193,6 +193,7 @@ var plain = map[approvals.Stage]string{
 	approvals.StageQueued:   "asked",
 	approvals.StageSignedIn: "signed in",
 	approvals.StageOpened:   "opened the page",
+	approvals.StageRefused:  "acted on a request of somebody else, and was refused",
 	approvals.StageResend:   "asked for one more message",
 	approvals.StageApproved: "approved",
 	approvals.StageDenied:   "denied",
