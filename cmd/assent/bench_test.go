@@ -34,8 +34,8 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if len(report.Rows) != 13 {
-		t.Errorf("%d rows, want 13: %s", len(report.Rows), out.String())
+	if len(report.Rows) != 15 {
+		t.Errorf("%d rows, want 15: %s", len(report.Rows), out.String())
 	}
 	for _, row := range report.Rows {
 		if row.Operations == 0 || row.PerSecond <= 0 || row.Errors > 0 {
