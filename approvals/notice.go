@@ -17,6 +17,7 @@ const (
 	NoticePhone   = "phone"
 	NoticeDevice  = "device"
 	NoticeBrowser = "browser"
+	NoticeAccount = "account" // elsewhere; Where names the provider
 )
 
 // noticeLife is how long a notice is worth sending.

@@ -121,12 +121,14 @@ var warnings = map[string]warning{
 		approvals.NoticePhone:   {"A phone number was added to your account.", "A phone number was added to your account on %s."},
 		approvals.NoticeDevice:  {"A device was added to your account.", "A device was added to your account: %s."},
 		approvals.NoticeBrowser: {"Notifications were turned on in a browser.", "Notifications were turned on in a browser: %s."},
+		approvals.NoticeAccount: {"An account elsewhere can now sign you in.", "An account elsewhere can now sign you in: %s."},
 	}},
 	approvals.Korean: {"계정이 바뀌었어요", "직접 하지 않았다면 로그인한 기기를 확인하고 운영자에게 알려 주세요.", map[string][2]string{
 		approvals.NoticePasskey: {"계정에 패스키가 추가됐어요.", "계정에 패스키가 추가됐어요(%s)."},
 		approvals.NoticePhone:   {"계정에 전화번호가 추가됐어요.", "계정에 전화번호가 추가됐어요(%s)."},
 		approvals.NoticeDevice:  {"계정에 기기가 추가됐어요.", "계정에 기기가 추가됐어요(%s)."},
 		approvals.NoticeBrowser: {"브라우저 알림이 켜졌어요.", "브라우저 알림이 켜졌어요(%s)."},
+		approvals.NoticeAccount: {"다른 서비스 계정이 연결됐어요.", "다른 서비스 계정이 연결됐어요(%s)."},
 	}},
 }
 
@@ -143,6 +145,8 @@ func (e *notice) message(n Next, _ time.Time) Message {
 	switch e.n.What {
 	case approvals.NoticePasskey:
 		at = "/passkeys"
+	case approvals.NoticeAccount:
+		at = "/accounts"
 	case approvals.NoticePhone, approvals.NoticeDevice, approvals.NoticeBrowser:
 		at = "/settings"
 	}

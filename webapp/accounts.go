@@ -43,7 +43,7 @@ func (h *Handler) showAccounts(v *visit, problem string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	another, err := h.otherWay(v)
+	another, _, err := h.otherWayIn(v.Context(), v.who.person, byAccount)
 	if err != nil {
 		return answer{}, err
 	}
@@ -74,15 +74,6 @@ func (h *Handler) accountRow(v *visit, o upstream.Offer, list []upstream.Account
 	// The token keeps other sites from making somebody set out: it is a link, so that a provider may follow it.
 	return accountRow{Title: o.Title, Connect: v.path("/signin/" + o.Name + "/connect?token=" +
 		url.QueryEscape(h.formToken(v.who, formAccounts)))}
-}
-
-// otherWay reports whether the person gets in without any account elsewhere.
-func (h *Handler) otherWay(v *visit) (bool, error) {
-	if h.CanSend(v.who.person) || h.passkeys == nil {
-		return h.CanSend(v.who.person), nil
-	}
-	list, err := h.passkeys.List(v.Context(), v.who.Person)
-	return len(list) > 0, err
 }
 
 // setOutToConnect sends a signed-in person to a provider, to come back with an account.
@@ -116,13 +107,15 @@ func (h *Handler) connect(v *visit, bound string, b upstream.Back, token string)
 	if !h.mine(v, token) {
 		return answer{}, errStale
 	}
-	err := h.Upstream.Connect(v.Context(), v.PathValue("provider"), bound, v.who.Person, v.who.ID, b)
+	told := approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: approvals.NoticeAccount, Where: h.upstreamTitle(v)}, h.Now())
+	err := h.Upstream.Connect(v.Context(), v.PathValue("provider"), bound, v.who.Person, v.who.ID, b, told)
 	if text := upstreamProblem(err); text != "" {
 		return h.showAccounts(v, text)
 	}
 	if err != nil {
 		return answer{}, err
 	}
+	h.Hub.Signal(approvals.TopicDue)
 	h.touch(v)
 	return answer{to: v.path("/accounts")}, nil
 }
@@ -142,11 +135,11 @@ func (h *Handler) disconnect(v *visit) (answer, error) {
 	if err := v.isFresh(); err != nil {
 		return answer{}, err
 	}
-	another, err := h.otherWay(v)
+	another, stays, err := h.otherWayIn(v.Context(), v.who.person, byAccount)
 	if err != nil {
 		return answer{}, err
 	}
-	err = h.Upstream.Disconnect(v.Context(), v.who.Person, values.Get("key"), another)
+	err = h.Upstream.Disconnect(v.Context(), v.who.Person, values.Get("key"), another, stays...)
 	if text := upstreamProblem(err); text != "" {
 		return h.showAccounts(v, text)
 	}

@@ -50,6 +50,7 @@ var problems = []struct {
 	{errGuessed, http.StatusTooManyRequests, "guessed"},
 	{errNotSent, http.StatusBadGateway, "notSent"},
 	{approvals.ErrNotFound, http.StatusNotFound, "deadLink"},
+	{approvals.ErrConflict, http.StatusConflict, "meanwhile"},
 	{approvals.ErrUnavailable, http.StatusServiceUnavailable, "unknown"},
 }
 

@@ -59,7 +59,7 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	another, err := h.beside(v)
+	another, _, err := h.otherWayIn(v.Context(), v.who.person, byPasskey)
 	if err != nil {
 		return answer{}, err
 	}
@@ -74,15 +74,6 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 	}
 	view.Problem = passkeyProblem(problem)
 	return answer{status: http.StatusUnprocessableEntity, page: "passkeys", data: view}, nil
-}
-
-// beside reports whether the person gets in without any passkey.
-func (h *Handler) beside(v *visit) (bool, error) {
-	if h.CanSend(v.who.person) || h.Upstream == nil {
-		return h.CanSend(v.who.person), nil
-	}
-	list, err := h.Upstream.List(v.Context(), v.who.Person)
-	return len(list) > 0, err
 }
 
 func (h *Handler) passkeyRow(v *visit, c passkey.Credential) passkeyRow {
@@ -185,11 +176,11 @@ func (h *Handler) removePasskey(v *visit) (answer, error) {
 	if err := v.isFresh(); err != nil {
 		return answer{}, err
 	}
-	another, err := h.beside(v)
+	another, stays, err := h.otherWayIn(v.Context(), v.who.person, byPasskey)
 	if err != nil {
 		return answer{}, err
 	}
-	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another)
+	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another, stays...)
 	if errors.Is(err, passkey.ErrUnknown) {
 		err = nil // removed twice
 	}

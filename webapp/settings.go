@@ -324,26 +324,17 @@ func (h *Handler) dropPhone(v *visit, p *approvals.Person) error {
 	number := p.Phone
 	p.Phone = ""
 	p.Addresses = slices.DeleteFunc(slices.Clone(p.Addresses), func(a approvals.Address) bool { return a.Value == number })
-	in, err := h.otherWayIn(v, p)
-	if err != nil {
-		return err
+	in, stays := h.CanSend(p), []approvals.Write(nil)
+	if !in {
+		var err error
+		if in, stays, err = h.otherWayIn(v.Context(), p, byCode); err != nil {
+			return err
+		}
 	}
 	if !in {
 		return errOnlyWay
 	}
-	return h.Directory.SavePerson(v.Context(), p)
-}
-
-// otherWayIn reports whether p, as they would be, can still sign in: by a passkey, or by a code that something carries.
-func (h *Handler) otherWayIn(v *visit, p *approvals.Person) (bool, error) {
-	if h.CanSend(p) {
-		return true, nil
-	}
-	if h.passkeys == nil {
-		return false, nil
-	}
-	list, err := h.passkeys.List(v.Context(), p.ID)
-	return len(list) > 0, err
+	return h.Directory.SavePerson(v.Context(), p, stays...)
 }
 
 // settingsRoutes adds the page.

@@ -113,6 +113,15 @@ func (k *Keeper) List(ctx context.Context, p approvals.PersonID) ([]Credential, 
 	return s.Credentials, nil
 }
 
+// Any reports whether a person has a passkey. same is the condition that nothing about that has changed.
+func (k *Keeper) Any(ctx context.Context, p approvals.PersonID) (some bool, same approvals.Write, err error) {
+	s, err := k.shelf(ctx, p)
+	if err != nil {
+		return false, same, err
+	}
+	return len(s.Credentials) > 0, approvals.Expect(kindShelf, string(p), s.rec.Revision), nil
+}
+
 // Never reports whether a person has never had a passkey: one that is removed or lost counts.
 func (k *Keeper) Never(ctx context.Context, p approvals.PersonID) (bool, error) {
 	_, err := k.Records.Get(ctx, kindShelf, string(p))
@@ -151,8 +160,9 @@ func (k *Keeper) ownerOf(ctx context.Context, id []byte) (approvals.PersonID, er
 	return o.Person, nil
 }
 
-// Remove forgets one passkey. The last one stays, with [ErrLast], unless the person has another way in.
-func (k *Keeper) Remove(ctx context.Context, p approvals.PersonID, key string, otherWay bool) error {
+// Remove forgets one passkey, together with the given record writes. The last one stays, with [ErrLast], unless the person
+// has another way in.
+func (k *Keeper) Remove(ctx context.Context, p approvals.PersonID, key string, otherWay bool, also ...approvals.Write) error {
 	id, err := base64.RawURLEncoding.Strict().DecodeString(key)
 	if err != nil {
 		return ErrUnknown
@@ -169,7 +179,7 @@ func (k *Keeper) Remove(ctx context.Context, p approvals.PersonID, key string, o
 		return ErrLast
 	}
 	s.Credentials = slices.Delete(s.Credentials, at, at+1)
-	err = k.Records.Apply(ctx, s.put(), approvals.Delete(kindOwner, k.ownerKey(id), approvals.AnyRevision))
+	err = k.Records.Apply(ctx, append(also, s.put(), approvals.Delete(kindOwner, k.ownerKey(id), approvals.AnyRevision))...)
 	if err != nil {
 		return fmt.Errorf("remove passkey: %w", err)
 	}

@@ -88,6 +88,15 @@ func (k *Keeper) List(ctx context.Context, person approvals.PersonID) ([]Account
 	return k.usable(s.Accounts), nil
 }
 
+// Any reports whether a person can sign in with an account. same is the condition that nothing about that has changed.
+func (k *Keeper) Any(ctx context.Context, person approvals.PersonID) (some bool, same approvals.Write, err error) {
+	s, err := k.shelf(ctx, person)
+	if err != nil {
+		return false, same, err
+	}
+	return len(k.usable(s.Accounts)) > 0, approvals.Expect(kindShelf, string(person), s.rec.Revision), nil
+}
+
 // usable are the accounts at providers that the operator has not taken away.
 func (k *Keeper) usable(all []Account) (out []Account) {
 	for _, a := range all {
@@ -197,17 +206,17 @@ func (k *Keeper) Commit(ctx context.Context, proof Proof, also ...approvals.Writ
 	return nil
 }
 
-// Connect ties the account that an answer is about to the person who set out from the sign-in by. Beside the errors of
-// [Keeper.Look]: [ErrTaken] and [ErrOther]. An account that is theirs already stays so.
-func (k *Keeper) Connect(ctx context.Context, name, bound string, person approvals.PersonID, by string, b Back) error {
+// Connect ties the account that an answer is about to the person who set out from the sign-in by, together with the given
+// record writes. Beside the errors of [Keeper.Look]: [ErrTaken] and [ErrOther]. An account that is theirs already stays so.
+func (k *Keeper) Connect(ctx context.Context, name, bound string, person approvals.PersonID, by string, b Back, also ...approvals.Write) error {
 	p, err := k.provider(name)
 	if err != nil {
 		return err
 	}
-	return k.judged(ctx, p, k.connect(ctx, p, bound, person, by, b))
+	return k.judged(ctx, p, k.connect(ctx, p, bound, person, by, b, also))
 }
 
-func (k *Keeper) connect(ctx context.Context, p *provider, bound string, person approvals.PersonID, by string, b Back) error {
+func (k *Keeper) connect(ctx context.Context, p *provider, bound string, person approvals.PersonID, by string, b Back, also []approvals.Write) error {
 	who, err := k.identify(ctx, p, bound, b)
 	if err != nil {
 		return err
@@ -231,7 +240,7 @@ func (k *Keeper) connect(ctx context.Context, p *provider, bound string, person 
 	}
 	o.Person = person
 	value, _ := json.Marshal(o) // strings and numbers: cannot fail
-	err = k.Records.Apply(ctx, k.spend(who.flow), s.put(), approvals.Replace(o.rec, value, time.Time{}))
+	err = k.Records.Apply(ctx, append(also, k.spend(who.flow), s.put(), approvals.Replace(o.rec, value, time.Time{}))...)
 	if errors.Is(err, approvals.ErrConflict) {
 		return refuse(ErrOver, "spent")
 	}
@@ -243,9 +252,9 @@ func (k *Keeper) connect(ctx context.Context, p *provider, bound string, person 
 	return nil
 }
 
-// Disconnect forgets an account. The last one stays, with [ErrLast], unless the person has another way in. One that is
-// gone already is no error.
-func (k *Keeper) Disconnect(ctx context.Context, person approvals.PersonID, key string, otherWay bool) error {
+// Disconnect forgets an account, together with the given record writes. The last one stays, with [ErrLast], unless the
+// person has another way in. One that is gone already is no error.
+func (k *Keeper) Disconnect(ctx context.Context, person approvals.PersonID, key string, otherWay bool, also ...approvals.Write) error {
 	s, err := k.shelf(ctx, person)
 	if err != nil {
 		return err
@@ -259,7 +268,7 @@ func (k *Keeper) Disconnect(ctx context.Context, person approvals.PersonID, key 
 	if len(k.usable(s.Accounts)) == 0 && !otherWay {
 		return ErrLast
 	}
-	err = k.Records.Apply(ctx, s.put(), approvals.Delete(kindOwner, key, approvals.AnyRevision))
+	err = k.Records.Apply(ctx, append(also, s.put(), approvals.Delete(kindOwner, key, approvals.AnyRevision))...)
 	if err != nil {
 		return fmt.Errorf("disconnect account: %w", err)
 	}

@@ -34,7 +34,8 @@ type Settings struct {
 	MaxAge    time.Duration // how long ago the person may have signed in there; 0: any time
 
 	// SessionACR and SessionAMR are what makes a sign-in count as [approvals.LevelSession]: any one value of either. What
-	// has none of them is [approvals.LevelLink], which reads and denies. Both empty: every sign-in counts.
+	// has none of them is [approvals.LevelLink], which reads, denies, and approves only what an operator lowered to it.
+	// Both empty: every sign-in counts.
 	SessionACR []string
 	SessionAMR []string
 }

@@ -1,0 +1,38 @@
+package webapp
+
+import (
+	"context"
+
+	"assent/approvals"
+)
+
+// wayIn is a way to sign in that a person can give up.
+type wayIn int
+
+// The ways in.
+const (
+	byCode wayIn = iota
+	byPasskey
+	byAccount
+)
+
+// otherWayIn reports whether a person gets in by another way than that one. stays is on what this rests: it commits with
+// what gives the way up, so that two who each give up another way at the same moment cannot leave the person with none.
+func (h *Handler) otherWayIn(ctx context.Context, p *approvals.Person, than wayIn) (in bool, stays []approvals.Write, err error) {
+	if than != byCode && h.CanSend(p) {
+		return true, []approvals.Write{approvals.Expect(approvals.KindPerson, string(p.ID), p.Revision)}, nil
+	}
+	if than != byPasskey && h.passkeys != nil {
+		if in, stays, err = condition(h.passkeys.Any(ctx, p.ID)); in || err != nil {
+			return in, stays, err
+		}
+	}
+	if than != byAccount && h.Upstream != nil {
+		return condition(h.Upstream.Any(ctx, p.ID))
+	}
+	return false, nil, nil
+}
+
+func condition(in bool, same approvals.Write, err error) (bool, []approvals.Write, error) {
+	return in, []approvals.Write{same}, err
+}
