@@ -16,7 +16,7 @@ import (
 // scene is one screen, as a person comes upon it: in a service of its own, over HTTP, in a real browser.
 type scene struct {
 	name    string
-	heading string // key of the text that the heading holds; of a request, its sentence comes after it; "" for an agent's name
+	heading string // key of the text that the heading holds; of a request, its sentence comes after it
 	has     string // selectors of controls that must be seen, separated by " | "
 	play    func(s *stage)
 }
@@ -329,28 +329,10 @@ var scenes = []scene{
 		s.w.advance(21 * time.Second)
 		s.see(r)
 	}},
-	{"inbox, denied all", "denied.title", ".ended a.row | main a.button", func(s *stage) {
-		s.ask(payment)
-		s.ask(tool)
+	{"history, filtered", "history.title", "#agent | #outcome | #from | #to | main form button", func(s *stage) {
+		s.elsewhere(s.ask(payment), "/approve")
 		s.signIn()
-		s.visit("/")
-		s.click(".group .note summary")
-		s.click(".group .note button.no")
-		s.answered(".ended")
-	}},
-	{"agents, none", "agents.title", ".ways a", func(s *stage) { s.signIn(); s.visit("/agents") }},
-	{"agents", "agents.title", ".agents a.row", func(s *stage) { s.elsewhere(s.ask(payment), "/approve"); s.signIn(); s.visit("/agents") }},
-	{"agent", "", "main form button.button | .note summary | main a.button", func(s *stage) { s.agent() }},
-	{"agent, paused", "", "main form button.button | .alert", func(s *stage) {
-		s.agent()
-		s.click("form[action*='/pause'] button")
-		s.answered("form[action*='/resume']")
-	}},
-	{"agent, disconnected", "", "main form button.button | .alert", func(s *stage) {
-		s.agent()
-		s.click(".note summary")
-		s.click("form[action*='/disconnect'] button")
-		s.answered("form[action*='/reconnect']")
+		s.open(s.w.server.URL + "/history?outcome=denied&lang=" + s.lang)
 	}},
 	{"accounts, none", "accounts.title", ".keys a.button", func(s *stage) { s.provider(); s.signIn(); s.visit("/accounts") }},
 	{"accounts", "accounts.title", ".keys button", func(s *stage) {
@@ -366,12 +348,6 @@ var scenes = []scene{
 	{"sign-in elsewhere", "signin.title", "form[data-passkey] button | main a.button", func(s *stage) {
 		s.provider()
 		s.visit("/signin")
-	}},
-	{"sign-ins", "sessions.title", ".keys button | main form button.no", func(s *stage) {
-		s.w.advance(time.Minute)
-		s.w.signedIn(s.who)
-		s.signIn()
-		s.visit("/sessions")
 	}},
 	{"devices, none", "devices.title", "main form button.yes | main a.button", func(s *stage) { s.signIn(); s.visit("/devices") }},
 	{"devices", "devices.title", "main form button.yes | .devices button", func(s *stage) {
@@ -560,15 +536,6 @@ var scenes = []scene{
 		s.signIn()
 		s.visit("/devices")
 	}},
-}
-
-// agent opens the page of the one agent, after it has asked twice.
-func (s *stage) agent() {
-	s.t.Helper()
-	s.elsewhere(s.ask(payment), "/approve")
-	s.ask(payment)
-	s.signIn()
-	s.visit("/agents/travel-bot")
 }
 
 // provider is one elsewhere with which people may sign in.
