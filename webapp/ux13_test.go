@@ -75,6 +75,7 @@ const outside = `(() => {
 		const box = e.getBoundingClientRect();
 		if (box.right > wide + 1 || box.left < -1) found.add('over the edge: ' + name);
 		const style = getComputedStyle(e);
+		if (e.matches('input')) continue; // its words scroll inside
 		if (style.overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1) found.add('cut off: ' + name);
 		if (style.overflowY === 'hidden' && e.scrollHeight > e.clientHeight + 1) found.add('cut off below: ' + name);
 	}
