@@ -132,6 +132,14 @@ var warnings = map[string]warning{
 	}},
 }
 
+// Briefs lists what a notice in that language may have as [Message.Brief], for who must know the longest.
+func Briefs(locale string) (briefs []string) {
+	for _, words := range warnings[approvals.Locale(locale)].what {
+		briefs = append(briefs, words[0])
+	}
+	return briefs
+}
+
 // message renders the notice. It leads to what can be done about it.
 func (e *notice) message(n Next, _ time.Time) Message {
 	locale := approvals.Locale(e.locale)

@@ -145,6 +145,12 @@ func (c *Channel) checkWords() error {
 				return fmt.Errorf("%s text of a %s is too long with this name and pages URL: %w", longest.Locale, longest.Kind, err)
 			}
 		}
+		notice := channels.Message{Kind: channels.KindNotice, Locale: longest.Locale, URL: c.cfg.PagesURL + "/settings"}
+		for _, notice.Brief = range channels.Briefs(notice.Locale) {
+			if _, _, err := c.writer.write(notice, korea); err != nil {
+				return fmt.Errorf("%s text of a notice is too long with this name and pages URL: %w", notice.Locale, err)
+			}
+		}
 	}
 	return nil
 }
