@@ -66,6 +66,12 @@ func (d *Directory) Person(ctx context.Context, id PersonID) (*Person, error) {
 	})
 }
 
+// Reread is [Directory.Person] as the store has it now, for a change that rests on it: another process may have saved since.
+func (d *Directory) Reread(ctx context.Context, id PersonID) (*Person, error) {
+	d.forget(TopicRecord(KindPerson, string(id)))
+	return d.Person(ctx, id)
+}
+
 // Agent returns [ErrNotFound] when there is none. The result is shared: do not change it.
 func (d *Directory) Agent(ctx context.Context, id AgentID) (*Agent, error) {
 	return d.agents.get(string(id), func() (*Agent, error) {

@@ -133,6 +133,7 @@ func (w *world) open(dev bool) {
 	if w.pushes == nil {
 		w.pushes = &pushes{}
 	}
+	w.pushes.records = db
 	w.drawer = &drawer{records: db, now: w.clock, kept: map[string]kept{}}
 	w.pages, err = New(Config{Push: w.pushes, Devices: w.drawer, Desk: w.desk, Directory: w.people, Records: db,
 		Root: w.root, Hub: w.hub, Trail: db,

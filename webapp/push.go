@@ -18,8 +18,13 @@ type Push interface {
 	// Subscribe keeps what PushSubscription.toJSON gave, and sends that browser a test with a proof.
 	// label is what the person will know the browser by.
 	Subscribe(ctx context.Context, person approvals.PersonID, label string, subscription []byte) error
-	// Arrived takes the proof of a test that has come back.
-	Arrived(ctx context.Context, person approvals.PersonID, proof string) error
+	// Arrived takes the proof of a test that has come back, on a sign-in. still is the condition that the sign-in goes on.
+	Arrived(ctx context.Context, person approvals.PersonID, proof, session string, still ...approvals.Write) error
+	// Tie notes the sign-in that the browser which listens there is on now, under the same condition.
+	Tie(ctx context.Context, person approvals.PersonID, endpoint, session string, still ...approvals.Write) error
+	// Silence makes the writes that end sign-ins, and in the same transaction forgets the browsers that are on them.
+	// [approvals.ErrConflict] when one of the writes does not apply any more.
+	Silence(ctx context.Context, person approvals.PersonID, ends func(session string) bool, also ...approvals.Write) error
 	// Verified reports whether the person is told in the browser that listens there.
 	Verified(ctx context.Context, person approvals.PersonID, endpoint string) (bool, error)
 	// Unsubscribe forgets the browser that listens there.
@@ -122,13 +127,35 @@ func (h *Handler) arrived(v *visit) (answer, error) {
 	if !h.mayEnrol(v) {
 		return answer{}, errSignIn
 	}
-	if err := h.Push.Arrived(v.Context(), v.who.Person, values.Get("proof")); err != nil {
+	err = h.whileIn(v, func(s *session) error {
+		return h.Push.Arrived(v.Context(), s.Person, values.Get("proof"), s.first(), s.still())
+	})
+	if err != nil {
 		return answer{}, fmt.Errorf("prove test: %w", err)
 	}
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// verified answers 204 if this browser is told, and 404 if not.
+// whileIn makes a change under the condition that the session goes on. That its secret has changed since it was read is no
+// reason to give up.
+func (h *Handler) whileIn(v *visit, change func(*session) error) error {
+	s := v.who
+	for range maxRounds {
+		err := change(s)
+		if !errors.Is(err, approvals.ErrConflict) {
+			return err
+		}
+		if s, err = h.session(v.Request); err != nil {
+			return err
+		}
+		if s == nil {
+			return errSignIn
+		}
+	}
+	return approvals.ErrUnavailable
+}
+
+// verified answers 204 if this browser is told, and 404 if not. One that is told is on this sign-in from now on.
 func (h *Handler) verified(v *visit) (answer, error) {
 	endpoint, err := h.enrolling(v, "endpoint")
 	if err != nil {
@@ -140,6 +167,10 @@ func (h *Handler) verified(v *visit) (answer, error) {
 	}
 	if !told {
 		return answer{status: http.StatusNotFound}, nil
+	}
+	err = h.whileIn(v, func(s *session) error { return h.Push.Tie(v.Context(), s.Person, endpoint, s.first(), s.still()) })
+	if err != nil {
+		return answer{}, fmt.Errorf("tie browser: %w", err)
 	}
 	return answer{status: http.StatusNoContent}, nil
 }

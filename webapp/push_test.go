@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -23,6 +24,9 @@ type pushes struct {
 	told  map[string]string // endpoint → person, with "?" until the proof is there
 
 	labels map[string]string // endpoint → what the person knows the browser by
+	tied   map[string]string // endpoint → sign-in
+
+	records approvals.Records
 }
 
 func (p *pushes) Key() string { return "BCVx-key" }
@@ -67,14 +71,44 @@ func (p *pushes) Subscribe(_ context.Context, person approvals.PersonID, label s
 	return nil
 }
 
-func (p *pushes) Arrived(_ context.Context, person approvals.PersonID, proof string) error {
+func (p *pushes) Arrived(ctx context.Context, person approvals.PersonID, proof, session string, still ...approvals.Write) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	endpoint, found := strings.CutPrefix(proof, "proof of ")
 	if !found || p.told[endpoint] != "?"+string(person) {
 		return approvals.ErrNotFound
 	}
-	p.told[endpoint] = string(person)
+	if err := p.records.Apply(ctx, still...); err != nil {
+		return err
+	}
+	if p.tied == nil {
+		p.tied = map[string]string{}
+	}
+	p.told[endpoint], p.tied[endpoint] = string(person), session
+	return nil
+}
+
+func (p *pushes) Tie(ctx context.Context, _ approvals.PersonID, endpoint, session string, still ...approvals.Write) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.records.Apply(ctx, still...); err != nil {
+		return err
+	}
+	p.tied[endpoint] = session
+	return nil
+}
+
+func (p *pushes) Silence(ctx context.Context, person approvals.PersonID, ends func(string) bool, also ...approvals.Write) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.records.Apply(ctx, also...); err != nil {
+		return err
+	}
+	for endpoint, who := range p.told {
+		if who == string(person) && ends(p.tied[endpoint]) {
+			delete(p.told, endpoint)
+		}
+	}
 	return nil
 }
 
@@ -244,4 +278,116 @@ func TestPushIsOff(t *testing.T) {
 	}
 	b.get("/sw.js").want(http.StatusNotFound)
 	b.post("/push/arrived", url.Values{"proof": {"x"}}).want(http.StatusNotFound)
+}
+
+// turnOn turns notifications on in a browser whose person has decided something.
+func (b *browserOf) turnOn(endpoint string) {
+	b.w.t.Helper()
+	b.post("/push/subscribe", url.Values{"token": {b.get("/").offer()}, "subscription": {endpoint}}).want(http.StatusAccepted)
+	b.post("/push/arrived", url.Values{"proof": {"proof of " + endpoint}}).want(http.StatusNoContent)
+}
+
+// decides lets the person decide something, after which they are offered notifications.
+func (b *browserOf) decides() *browserOf {
+	b.w.t.Helper()
+	b.press(b.open(b.w.ask("ann", payment)), "/deny").want(http.StatusSeeOther)
+	return b
+}
+
+// TestSignedOutIsSilent: a browser is told no more once its sign-in ends by hand, there or from elsewhere, whatever has
+// become of the session's secret. A session that ends by itself silences nobody until its person ends all others.
+func TestSignedOutIsSilent(t *testing.T) {
+	here := func(b, _ *browserOf) { b.post("/signout", url.Values{}).want(http.StatusSeeOther) }
+	all := func(_, other *browserOf) {
+		token := other.get("/sessions").want(http.StatusOK).form("/sessions").fields["token"]
+		other.post("/sessions", url.Values{"token": token}).want(http.StatusSeeOther)
+	}
+	lapse := func(b *browserOf) { b.w.advance(sessionLife) }
+	tests := []struct {
+		name        string
+		end         func(b, other *browserOf)
+		told, there bool // here, and in the other browser
+	}{
+		{"sign out", here, false, true},
+		{"sign out after the secret turned", func(b, other *browserOf) {
+			b.w.advance(turnAfter)
+			before := b.held()
+			if b.decides(); b.held() == before {
+				t.Fatal("the secret did not turn")
+			}
+			here(b, other)
+		}, false, true},
+		{"sign out after signing in once more", func(b, other *browserOf) {
+			b.codeAgain("ann")
+			here(b, other)
+		}, false, true},
+		{"end it from elsewhere", func(_, other *browserOf) {
+			p := other.get("/sessions").want(http.StatusOK)
+			other.press(p, "/sessions").want(http.StatusSeeOther)
+		}, false, true},
+		{"end all others", all, false, true},
+		{"it ends by itself", func(b, _ *browserOf) { lapse(b) }, true, true},
+		{"it ends by itself, then all others are ended", func(b, other *browserOf) {
+			lapse(b)
+			other.codeAgain("ann")
+			other.checks("there")
+			b.w.signedIn("ann")
+			all(b, other)
+		}, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, false)
+			b, other := w.signedIn("ann").decides(), w.signedIn("ann")
+			b.turnOn("here")
+			other.turnOn("there")
+			tt.end(b, other)
+			w.pushes.mu.Lock()
+			defer w.pushes.mu.Unlock()
+			if told, there := w.pushes.told["here"] == "ann", w.pushes.told["there"] == "ann"; told != tt.told || there != tt.there {
+				t.Errorf("told %t and %t there, want %t and %t", told, there, tt.told, tt.there)
+			}
+		})
+	}
+}
+
+// codeAgain signs in on top of what is there.
+func (b *browserOf) codeAgain(who approvals.PersonID) {
+	b.w.t.Helper()
+	ask := b.follow(b.post("/signin", url.Values{"next": {"/"}}))
+	b.press(ask, "/signin/code", "code", b.w.code(who)).want(http.StatusSeeOther)
+}
+
+// checks is what the script of a page does where notifications are on.
+func (b *browserOf) checks(endpoint string) {
+	b.w.t.Helper()
+	b.decides()
+	b.post("/push/check", url.Values{"token": {b.get("/").offer()}, "endpoint": {endpoint}}).want(http.StatusNoContent)
+}
+
+// TestTurnedWhileIn: a change of the secret between the reading of a session and the proof of a test does not lose the proof.
+func TestTurnedWhileIn(t *testing.T) {
+	w := newWorld(t, false)
+	b := w.signedIn("ann").decides()
+	w.advance(turnAfter)
+	tries := 0
+	r, err := http.NewRequest("POST", w.server.URL, nil)
+	check(t, err)
+	r.AddCookie(w.pages.cookie(cookieSession, b.held(), time.Hour))
+	s, err := w.pages.session(r)
+	check(t, err)
+	b.decides() // turns it
+	err = w.pages.whileIn(&visit{Request: r, who: s}, func(s *session) error {
+		tries++
+		return w.store.Apply(t.Context(), s.still())
+	})
+	if err != nil || tries != 2 {
+		t.Errorf("%d tries: %v", tries, err)
+	}
+	b.post("/signout", url.Values{}).want(http.StatusSeeOther)
+	if err := w.pages.whileIn(&visit{Request: r, who: s}, func(s *session) error {
+		return w.store.Apply(t.Context(), s.still())
+	}); !errors.Is(err, errSignIn) {
+		t.Errorf("signed out: %v", err)
+	}
 }

@@ -46,7 +46,8 @@ const (
 // session is one sign-in on one browser.
 type session struct {
 	V         int                `json:"v"`
-	ID        string             `json:"id,omitempty"` // key of its first record; empty in those of before
+	ID        string             `json:"id,omitempty"`    // key of its first record; empty in those of before
+	First     string             `json:"first,omitempty"` // ID of the one it followed on, on this browser; empty: none
 	Person    approvals.PersonID `json:"person"`
 	Device    string             `json:"device,omitempty"` // in the words of [device]
 	Level     approvals.Level    `json:"level"`
@@ -252,6 +253,9 @@ func (h *Handler) start(v *visit, p *approvals.Person, s session) (*http.Cookie,
 	s.V, s.Person, s.AuthTime, s.Seen, s.Ends, s.person = 1, p.ID, now, now, now.Add(life), p
 	s.ID = h.Root.Name(keys.LabelCookie, cookieSession, secret)
 	s.key, s.Device = s.ID, v.device()
+	if v.who != nil && v.who.Person == p.ID {
+		s.First = v.who.first()
+	}
 	writes := []approvals.Write{approvals.PutNew(kindSession, s.key, s.encode(), h.expires(&s)), s.index()}
 	if v.who != nil {
 		writes = append(writes, h.replaced(v.who, p)...)
@@ -316,10 +320,14 @@ func (h *Handler) carry(v *visit, next session) {
 	v.who = &next
 }
 
-// end signs out on this browser.
+// end signs out on this browser, which is told nothing from then on.
 func (h *Handler) end(v *visit) (*http.Cookie, error) {
 	if v.who != nil {
-		err := h.Records.Apply(v.Context(), v.who.forget()...)
+		first := v.who.first()
+		err := h.over(v, func(session string) bool { return session == first }, v.who.forget()...)
+		if errors.Is(err, approvals.ErrConflict) {
+			err = approvals.ErrUnavailable
+		}
 		if err != nil {
 			return nil, fmt.Errorf("end session: %w", err)
 		}

@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -24,6 +25,8 @@ type indexed struct {
 	V   int    `json:"v"`
 	Key string `json:"key"` // of its record now
 
+	First string `json:"first,omitempty"` // as in [session]
+
 	id  string
 	rev uint64
 }
@@ -33,13 +36,34 @@ func (s *session) place() string { return string(s.Person) + "/" + s.ID }
 
 // index makes the write that lets a session be found by its person. It stays until the session must end, at the latest.
 func (s *session) index() approvals.Write {
-	value, _ := json.Marshal(indexed{V: 1, Key: s.key}) // cannot fail
+	value, _ := json.Marshal(indexed{V: 1, Key: s.key, First: s.First}) // cannot fail
 	return approvals.PutAny(kindSessions, s.place(), value, s.Ends)
 }
 
 // record is what was read of a session, for the write that comes over it.
 func (s *session) record() approvals.Record {
 	return approvals.Record{Kind: kindSession, Key: s.key, Revision: s.rev}
+}
+
+// still is the condition that a session goes on as it was read.
+func (s *session) still() approvals.Write { return approvals.Expect(kindSession, s.key, s.rev) }
+
+// first is the sign-in that notifications of this browser are tied to: who signs in once more without signing out goes on
+// being told there.
+func (s *session) first() string {
+	if s.First != "" {
+		return s.First
+	}
+	return s.ID
+}
+
+// over makes the writes that end sessions of the visitor, and stops to tell the browsers that are on them at once. A
+// session that ends by itself does not: a person is told although signed out.
+func (h *Handler) over(v *visit, ends func(session string) bool, writes ...approvals.Write) error {
+	if h.Push == nil {
+		return h.Records.Apply(v.Context(), writes...)
+	}
+	return h.Push.Silence(v.Context(), v.who.Person, ends, writes...)
 }
 
 // forget makes the writes that end a session.
@@ -200,7 +224,8 @@ func (h *Handler) endSessions(v *visit) (answer, error) {
 // maxRounds is how often a change begins again when somebody else was faster.
 const maxRounds = 10
 
-// endOthers ends one session, or all but that of the visit when id is empty.
+// endOthers ends one session, or all but that of the visit when id is empty. All includes the browsers whose session ended
+// by itself: they may be lost.
 func (h *Handler) endOthers(v *visit, id string) error {
 	var writes []approvals.Write
 	if id == "" {
@@ -212,12 +237,15 @@ func (h *Handler) endOthers(v *visit, id string) error {
 		if err != nil {
 			return err
 		}
+		gone := map[string]bool{}
 		for _, x := range list {
 			if x.id != v.who.ID && (id == "" || x.id == id) {
 				writes = append(writes, x.forget(v.who.Person)...)
+				gone[cmp.Or(x.First, x.id)] = true
 			}
 		}
-		if err := h.Records.Apply(v.Context(), writes...); err != nil {
+		ends := func(session string) bool { return session != v.who.first() && (id == "" || gone[session]) }
+		if err := h.over(v, ends, writes...); err != nil {
 			return fmt.Errorf("end sessions: %w", err)
 		}
 		writes, more = nil, len(list) == maxSessions

@@ -190,8 +190,8 @@ var texts = map[string]phrase{
 	"sessions.endOne":     {"Sign out there: %[1]s, signed in %[2]s", "%[2]s에 로그인한 %[1]s 로그아웃시키기"},
 	"sessions.others":     {"Sign out everywhere else", "다른 기기에서 모두 로그아웃하기"},
 	"sessions.alone":      {"You are signed in nowhere else.", "다른 곳에는 로그인하지 않았어요."},
-	"sessions.lost": {"Lost a phone or computer? Tell your operator too: that also ends its passkeys and notifications.",
-		"휴대폰이나 컴퓨터를 잃어버렸다면 운영자에게도 알려 주세요. 그 기기의 패스키와 알림도 끊어 줘요."},
+	"sessions.lost": {"Signing out there also turns off notifications in that browser. Lost a phone or computer? Remove its passkey too, and tell your operator.",
+		"로그아웃시키면 그 브라우저의 알림도 꺼져요. 휴대폰이나 컴퓨터를 잃어버렸다면 그 기기의 패스키도 삭제하고 운영자에게 알려 주세요."},
 
 	// The request.
 	"ask.title":          {"Approve this?", "승인할까요?"},

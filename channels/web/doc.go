@@ -7,6 +7,7 @@
 //	subscription.go  what a browser hands in, checked
 //	keep.go          what is kept of it
 //	enrol.go         how a browser is added: only a test that comes back makes it an address
+//	tied.go          on which sign-in a browser is: who signs out there ends it
 //
 // The package owns the record kinds "web.key" and "web.subscription". Where a browser listens is a secret: whoever
 // knows it can fill a screen. So endpoint and keys are sealed, a person's address is only a name for them, and neither

@@ -69,7 +69,7 @@ func (c *Channel) expect(ctx context.Context, person approvals.PersonID, label s
 		return nil, "", &approvals.FieldError{Field: "keys", Rule: "must be those that the endpoint was made with"}
 	}
 	if k.Person != person {
-		k.Person, k.Address, k.Verified = person, name+"."+random(9), time.Time{}
+		k.Person, k.Address, k.Verified, k.Session = person, name+"."+random(9), time.Time{}, ""
 	}
 	plain, err := json.Marshal(sub)
 	if err != nil {
@@ -104,8 +104,9 @@ func random(n int) string {
 
 // Arrived takes the proof that a test has brought to a browser of that person. From then on the browser is one of the
 // person's addresses, before all others: they have just asked for it. A proof that is wrong, over or somebody else's is
-// [approvals.ErrNotFound]; the same one twice is not.
-func (c *Channel) Arrived(ctx context.Context, person approvals.PersonID, proof string) error {
+// [approvals.ErrNotFound]; the same one twice is not. session is the sign-in it came on, with which [Channel.Silence] ends
+// it; still is the condition that it goes on, and commits with the change.
+func (c *Channel) Arrived(ctx context.Context, person approvals.PersonID, proof, session string, still ...approvals.Write) error {
 	name, secret, _ := strings.Cut(proof, ".")
 	if name == "" || len(proof) > 128 {
 		return approvals.ErrNotFound
@@ -119,24 +120,24 @@ func (c *Channel) Arrived(ctx context.Context, person approvals.PersonID, proof 
 		if k.Person != person || !proven || !c.now().Before(k.ProofEnd) {
 			return approvals.ErrNotFound
 		}
-		return c.verify(ctx, k)
+		return c.verify(ctx, k, session, still)
 	})
 }
 
 // verify makes a subscription an address, in one transaction.
-func (c *Channel) verify(ctx context.Context, k *kept) error {
+func (c *Channel) verify(ctx context.Context, k *kept, session string, still []approvals.Write) error {
 	p, err := c.directory.Person(ctx, k.Person)
 	if err != nil {
 		return err
 	}
 	isThis := func(a approvals.Address) bool { return a.Channel == Name && a.Value == k.Address }
 	if k.told(p) && slices.ContainsFunc(p.Addresses, isThis) {
-		return nil
+		return c.tie(ctx, k, session, still)
 	}
 	if !k.ProofEnd.Add(-proofLife).After(p.SignedOutAt) { // the browser may be in the hands that were signed out
 		return approvals.ErrNotFound
 	}
-	k.Verified = c.now()
+	k.Verified, k.Session = c.now(), session
 	changed := *p
 	changed.Addresses = slices.Insert(without(p.Addresses, k.Address), 0,
 		approvals.Address{Channel: Name, Value: k.Address, VerifiedAt: k.Verified})
@@ -144,8 +145,9 @@ func (c *Channel) verify(ctx context.Context, k *kept) error {
 	if err != nil {
 		return err
 	}
-	return c.directory.SavePerson(ctx, &changed, append(writes, k.write(), approvals.NewNotice(approvals.Notice{Person: p.ID,
-		What: approvals.NoticeBrowser, Where: k.Label, New: changed.Addresses[0]}, c.now()))...)
+	writes = append(append(writes, still...), k.write(), approvals.NewNotice(approvals.Notice{Person: p.ID,
+		What: approvals.NoticeBrowser, Where: k.Label, New: changed.Addresses[0]}, c.now()))
+	return c.directory.SavePerson(ctx, &changed, writes...)
 }
 
 // crowd lets the browsers go that were added longest ago when there are too many.

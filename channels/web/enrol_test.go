@@ -39,18 +39,18 @@ func TestEnrol(t *testing.T) {
 	}
 	for _, wrong := range []string{"", ".", test.Proof + "x", test.Proof[:60], "x" + test.Proof,
 		strings.Repeat("a", 500)} {
-		if err := w.web.Arrived(ctx, "ann", wrong); !errors.Is(err, approvals.ErrNotFound) {
+		if err := w.web.Arrived(ctx, "ann", wrong, ""); !errors.Is(err, approvals.ErrNotFound) {
 			t.Errorf("wrong proof: %v", err)
 		}
 	}
-	if err := w.web.Arrived(ctx, "min", test.Proof); !errors.Is(err, approvals.ErrNotFound) {
+	if err := w.web.Arrived(ctx, "min", test.Proof, ""); !errors.Is(err, approvals.ErrNotFound) {
 		t.Errorf("somebody else's proof: %v", err)
 	}
 	if told() {
 		t.Error("an address by a wrong proof")
 	}
 	for range 2 {
-		check(t, w.web.Arrived(ctx, "ann", test.Proof))
+		check(t, w.web.Arrived(ctx, "ann", test.Proof, ""))
 	}
 	if !told() {
 		t.Error("no address after the test came back")
@@ -74,7 +74,7 @@ func TestLateProof(t *testing.T) {
 	check(t, w.web.Subscribe(t.Context(), "ann", "Firefox (Linux)", b.JSON()))
 	_, test := w.last()
 	w.wait(proofLife)
-	if err := w.web.Arrived(t.Context(), "ann", test.Proof); !errors.Is(err, approvals.ErrNotFound) {
+	if err := w.web.Arrived(t.Context(), "ann", test.Proof, ""); !errors.Is(err, approvals.ErrNotFound) {
 		t.Errorf("late proof: %v", err)
 	}
 	if kept, err := w.store.Scan(t.Context(), kindSubscription, "", 10); err != nil || len(kept) != 0 {
@@ -162,7 +162,7 @@ func TestSignedOutMeanwhile(t *testing.T) {
 	p.SignedOutAt = w.now()
 	check(t, w.people.SavePerson(ctx, &p))
 	w.wait(time.Minute)
-	if err := w.web.Arrived(ctx, "ann", test.Proof); !errors.Is(err, approvals.ErrNotFound) {
+	if err := w.web.Arrived(ctx, "ann", test.Proof, ""); !errors.Is(err, approvals.ErrNotFound) {
 		t.Errorf("Arrived: %v, want ErrNotFound", err)
 	}
 	if n := len(w.person("ann").Addresses); n != 0 {
@@ -199,7 +199,7 @@ func TestRaces(t *testing.T) {
 	_, test := w.last()
 	var all sync.WaitGroup
 	for _, f := range []func(){
-		func() { w.web.Arrived(ctx, "ann", test.Proof) },
+		func() { w.web.Arrived(ctx, "ann", test.Proof, "") },
 		func() { w.web.Unsubscribe(ctx, "ann", b.Endpoint) },
 		func() { w.web.Subscribe(ctx, "ann", "Firefox (Linux)", b.JSON()) },
 		func() { w.web.Send(ctx, to, channeltest.Message(1)) },

@@ -114,7 +114,7 @@ func (w *world) enrol(who approvals.PersonID, s pushsim.Subscription) approvals.
 	w.t.Helper()
 	check(w.t, w.web.Subscribe(w.t.Context(), who, "Firefox (Linux)", s.JSON()))
 	_, test := w.last()
-	check(w.t, w.web.Arrived(w.t.Context(), who, test.Proof))
+	check(w.t, w.web.Arrived(w.t.Context(), who, test.Proof, ""))
 	return w.person(who).Addresses[0]
 }
 

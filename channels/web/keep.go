@@ -30,8 +30,9 @@ type kept struct {
 	Proof    []byte             `json:"proof,omitempty"`
 	ProofEnd time.Time          `json:"proof_end,omitzero"`
 	Verified time.Time          `json:"verified_at,omitzero"`
-	Label    string             `json:"label,omitempty"`  // what its owner knows the browser by
-	Used     time.Time          `json:"used_at,omitzero"` // when it was last heard of, to the day
+	Label    string             `json:"label,omitempty"`   // what its owner knows the browser by
+	Used     time.Time          `json:"used_at,omitzero"`  // when it was last heard of, to the day
+	Session  string             `json:"session,omitempty"` // the sign-in it was last seen on; empty: of before, or not verified
 
 	read approvals.Record
 	sub  *subscription
