@@ -92,9 +92,24 @@ func (t Task) again(next Next, rung Rung, tries []Try) (Next, bool) {
 		if rung.Reports {
 			next.At = latest(next.At, last.Ended.Add(unknownWait))
 		}
-		return next, count(tries, Unknown) <= 1 // once more means once
+		lost := lostOf(tries)
+		if lost > 1 {
+			next.At = latest(next.At, last.Ended.Add(t.backoff(lostFirst, lost-1)))
+		}
+		return next, count(tries, Unknown)-lost <= 1 // a provider that keeps silent gets it once more
 	}
 	return next, false
+}
+
+// lostOf counts the tries that died with their process. That is no fault of the provider, and perhaps nothing was sent: each
+// one is made good, later each time.
+func lostOf(tries []Try) (n int) {
+	for _, try := range tries {
+		if try.Outcome == Unknown && try.Lost {
+			n++
+		}
+	}
+	return n
 }
 
 // free is until when the rung's provider is left alone, or a cap of ours keeps messages from the address.

@@ -41,7 +41,7 @@ func (m *mortal) Update(ctx context.Context, id approvals.ID,
 }
 
 // TestCrashBetweenClaimAndOutcome: the process dies when the provider already has the message. The claim keeps the next
-// process from sending until its lease is over; then the message goes once more, marked, and never a third time.
+// process from sending until its lease is over; then the message goes once more, marked, and that one is heard of.
 func TestCrashBetweenClaimAndOutcome(t *testing.T) {
 	h := newHouse(t)
 	r := h.ask(t, "ann")

@@ -15,6 +15,8 @@ const (
 	busyParts    = 40          // of a request's life: longer waits than an hour for requests of days
 	faultFirst   = time.Minute // an operator has to act
 	retractTries = 5
+	lostFirst    = 10 * time.Second // what dies twice may die of the message
+	lostMost     = 10               // processes that may die over one message before it is taken for told
 )
 
 // Outcome is what became of one try.
@@ -140,13 +142,12 @@ func Plan(t Task, now time.Time) Next {
 	return t.climb(now)
 }
 
-// overlay brings in what providers reported later. A repeat that was lost with its process as well is taken for told: it
-// may be the message that kills, or a process that starts again and again, and a person is not to pay for that with message
-// after message. The ladder goes on with the next one.
+// overlay brings in what providers reported later. A message over which process after process has died is taken for told in
+// the end: it may be the message that kills, and a person is not to pay for that. The ladder goes on with the next one.
 func overlay(tries []Try, reports []approvals.Delivery) []Try {
 	out := make([]Try, len(tries))
 	for i, try := range tries {
-		if out[i] = try; try.Outcome == Unknown && try.Lost && try.Duplicate {
+		if out[i] = try; try.Outcome == Unknown && try.Lost && lostBefore(out[:i], try) >= lostMost {
 			out[i].Outcome = Accepted
 		}
 		if try.Outcome != Accepted && try.Outcome != Unknown { // the provider never had it: nothing is left to report
@@ -159,6 +160,20 @@ func overlay(tries []Try, reports []approvals.Delivery) []Try {
 		}
 	}
 	return out
+}
+
+// lostBefore counts the tries of the same message that were lost before this one.
+func lostBefore(tries []Try, of Try) (n int) {
+	for _, try := range tries {
+		switch {
+		case try.Channel != of.Channel || try.To != of.To || try.Kind != of.Kind:
+		case try.Outcome == Accepted:
+			n = 0
+		case try.Outcome == Unknown && try.Lost:
+			n++
+		}
+	}
+	return n
 }
 
 // reported applies one later report. Reports come repeatedly and in any order; what was delivered once stays so.

@@ -48,10 +48,12 @@ func lost(t *Task) {
 	}
 }
 
-// lostTwice appends a try by push that died with its process, and its repeat that did too.
-func (t Task) lostTwice() Task {
-	t = t.tried("push", 0, Unknown).tried("push", 20, Unknown).with(lost)
-	t.Tries[1].Duplicate = true
+// lostTimes appends so many tries by push that died with their process.
+func (t Task) lostTimes(n int) Task {
+	for i := range n {
+		t = t.tried("push", 5*i, Unknown)
+		t.Tries[i].Lost, t.Tries[i].Duplicate = true, i > 0
+	}
 	return t
 }
 
@@ -167,13 +169,18 @@ func TestPlan(t *testing.T) {
 		{"a reminder that was refused for good", five("push").tried("push", 0, Accepted).reminded(150, Rejected), 152,
 			"wait 300"},
 		{"lost with the process: once more", five("push").tried("push", 0, Unknown).with(lost), 41, "send push 2 again"},
-		{"lost, and its repeat too: taken for told", five("push").lostTwice(), 41, "wait 150"},
-		{"lost, and its repeat too: the next message goes on its time", five("push").with(repeat(2)).lostTwice(), 80, "send push 3"},
-		{"lost, and its repeat too: the next address after the wait", five("push", "sms").lostTwice(), 80, "send sms 1"},
-		{"lost, and its repeat too: a report says that it failed", five("push", "sms").lostTwice().with(failed), 41,
-			"wait 60"},
-		{"lost once and silent once: not a third time", five("push", "sms").tried("push", 0, Unknown).with(lost).
-			tried("push", 20, Unknown), 80, "send sms 1"},
+		{"lost, and its repeat too: once more after a rest", five("push").lostTimes(2), 6, "wait 15"},
+		{"lost, and its repeat too: the rest is over", five("push").lostTimes(2), 15, "send push 3 again"},
+		{"lost three times: a longer rest", five("push").lostTimes(3), 11, "wait 50"},
+		{"lost again and again: taken for told", five("push").lostTimes(lostMost + 1), 51, "wait 150"},
+		{"lost again and again: the next address after the wait", five("push", "sms").lostTimes(lostMost + 1), 110,
+			"send sms 1"},
+		{"lost again and again: a report says that it failed", five("push", "sms").lostTimes(lostMost + 1).with(failed),
+			51, "wait 110"},
+		{"lost once and silent once: once more", five("push", "sms").tried("push", 0, Unknown).with(lost).
+			tried("push", 20, Unknown), 80, "send push 3 again"},
+		{"lost once and silent twice: not again", five("push", "sms").tried("push", 0, Unknown).with(lost).
+			tried("push", 20, Unknown).tried("push", 40, Unknown), 100, "send sms 1"},
 		{"unknown after an answer of a gateway: once more after a rest", five("push").tried("push", 0, Unknown).with(rest), 0,
 			"wait 10"},
 		{"unknown after an answer of a gateway: the rest is over", five("push").tried("push", 0, Unknown).with(rest), 10,
@@ -324,7 +331,7 @@ func (w *world) maySend(next Next) {
 	if w.now.Before(rung.Down) {
 		w.t.Fatalf("sends %+v to a provider that is down until %s", next, rung.Down)
 	}
-	attempt, unknown, accepted := 1, 0, 0
+	attempt, silent, lost, accepted := 1, 0, 0, 0
 	for _, try := range overlay(w.task.Tries, w.task.Reports) {
 		same := try.Channel == next.Channel && try.To == next.To
 		sent := try.Outcome == Accepted || try.Outcome == Unknown
@@ -345,10 +352,14 @@ func (w *world) maySend(next Next) {
 			w.t.Fatalf("repeats %+v less than a wait after %+v", next, try)
 		}
 		if same && try.Kind == next.Kind && try.Outcome == Accepted {
-			accepted, unknown = accepted+1, 0
+			accepted, silent, lost = accepted+1, 0, 0
 		}
 		if (same || next.Kind == KindReminder) && try.Outcome == Unknown && try.Kind == next.Kind {
-			unknown++
+			if try.Lost {
+				lost++
+			} else {
+				silent++
+			}
 		}
 		if try.Channel == next.Channel {
 			attempt++
@@ -360,8 +371,8 @@ func (w *world) maySend(next Next) {
 	if next.Attempt != attempt {
 		w.t.Fatalf("attempt is %d, want %d", next.Attempt, attempt)
 	}
-	if unknown > 1 || next.Duplicate != (unknown > 0) {
-		w.t.Fatalf("sends %+v after %d unknown outcomes", next, unknown)
+	if silent > 1 || lost > lostMost || next.Duplicate != (silent+lost > 0) {
+		w.t.Fatalf("sends %+v after %d unknown outcomes and %d lost ones", next, silent, lost)
 	}
 	half := w.task.End.Sub(w.task.From) / 2
 	if next.Kind == KindReminder && (half <= 2*time.Minute || w.now.Before(noon.Add(half))) {
