@@ -198,3 +198,27 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkListPair reads the ten requests that a person with 2,000 has of an agent with 2,000.
+func BenchmarkListPair(b *testing.B) {
+	s := bench(b)
+	for i := range 4010 {
+		r := asked(time.Now(), 7)
+		switch {
+		case i%401 == 200:
+		case i%2 == 0:
+			r.Agent = "another-agent"
+		default:
+			r.Subject, r.Approvers = "somebody", []approvals.PersonID{"somebody"}
+		}
+		if err := s.Create(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	q := approvals.Query{Person: "person-0007", Agent: "agent-07"}
+	for b.Loop() {
+		if found, err := s.List(b.Context(), q); err != nil || len(found) != 10 {
+			b.Fatal(errors.Join(err, fmt.Errorf("%d found", len(found))))
+		}
+	}
+}

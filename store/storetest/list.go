@@ -77,10 +77,63 @@ func list(t *testing.T, open Open) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { wantList(t, s, tt.q, tt.want...) })
 	}
+	t.Run("person and agent among many", func(t *testing.T) { pairs(t, open) })
 	t.Run("limits", func(t *testing.T) {
 		for _, limit := range []int{-1, 1001} {
 			_, err := s.List(t.Context(), approvals.Query{Limit: limit})
 			wantError(t, "List", err, approvals.ErrInvalid)
 		}
 	})
+}
+
+// pairs finds what a person and an agent have in common: little of what either of them has.
+func pairs(t *testing.T, open Open) {
+	c := newClock()
+	s := open(t, c.now)
+	opened := func(who approvals.PersonID, agent approvals.AgentID, denied bool) approvals.ID {
+		c.advance(time.Second)
+		r := ask(c.now(), who, agent)
+		create(t, s, r)
+		if denied {
+			update(t, s, r.ID, func(r *approvals.Request) error { return r.Deny(approvals.Decision{By: who}, c.now()) })
+		}
+		return r.ID
+	}
+	var both []approvals.ID // of Ann and the travel agent, newest first
+	for i := range 120 {
+		switch { // runs of foreign rows of either side, and of both
+		case i%40 == 17, i%40 == 18:
+			both = slices.Insert(both, 0, opened(ann, travel, i%40 == 18))
+		case i < 60:
+			opened(ann, books, i%3 == 0)
+		case i%2 == 0:
+			opened(bob, travel, i%3 == 0)
+		default:
+			opened(ann, books, i%5 == 0)
+		}
+	}
+	pending, denied := []approvals.State{approvals.Pending}, []approvals.State{approvals.Denied}
+	q := approvals.Query{Person: ann, Agent: travel}
+	wantList(t, s, q, both...)
+	wantList(t, s, approvals.Query{Person: ann, Agent: travel, States: pending}, both[1], both[3], both[5])
+	wantList(t, s, approvals.Query{Person: ann, Agent: travel, States: denied}, both[0], both[2], both[4])
+	wantList(t, s, approvals.Query{Person: bob, Agent: books})
+	for _, q.Limit = range []int{1, 2, 4} { // page by page
+		var got []approvals.ID
+		for q.Before = ""; ; q.Before = got[len(got)-1] {
+			page, err := s.List(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, r := range page {
+				got = append(got, r.ID)
+			}
+		}
+		if !slices.Equal(got, both) {
+			t.Errorf("in pages of %d: %v, want %v", q.Limit, got, both)
+		}
+	}
 }
