@@ -32,6 +32,7 @@
 //	id_token_hint, login_hint_token                hinttoken.go    CIBA 7.1, 14
 //	user_code                                      usercode.go     CIBA 7.1.2
 //	hints that name nobody, for blind clients      decoy.go        CIBA 14
+//	codes that people type                         entered.go
 //	scope, resource, binding_message               asked.go        RFC 6749 3.3; RFC 8707; CIBA 7.1
 //	how often an agent may fail, and for whom ask  limits.go       CIBA 14
 //	when an agent may poll again                   pace.go         CIBA 11

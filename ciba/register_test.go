@@ -57,7 +57,8 @@ func TestRegister(t *testing.T) {
 	s := newService(t, selfService)
 	token := s.initialToken(t, 1, travelBounds)
 	a := s.register(t, token, `"client_name":"Travel Bot","response_types":[],"x_foo":1,"logo_uri":"https://127.0.0.1/",
-	  "scope":"trips.book","client_id":"mine","client_secret":"mine","operator":"A Bank","generic_types":true,"login_hint_token_issuers":[{"issuer":"me"}],"pure_oauth":true`)
+	  "scope":"trips.book","client_id":"mine","client_secret":"mine","operator":"A Bank","generic_types":true,"login_hint_token_issuers":[{"issuer":"me"}],"pure_oauth":true,
+	  "binding_code":"enter"`)
 	if a.status != http.StatusCreated {
 		t.Fatalf("%d %s", a.status, a.raw)
 	}
@@ -65,7 +66,7 @@ func TestRegister(t *testing.T) {
 		"grant_types": []any{GrantCIBA}, "response_types": []any{}, "scope": "trips.book", "client_secret_expires_at": 0.0,
 		"authorization_details_types": []any{"payment_initiation", "document_access"},
 		"allowed_audiences":           []any{"https://trips.example/api"}, "id_token_signed_response_alg": "ES256",
-		"backchannel_token_delivery_mode": "poll", "backchannel_user_code_parameter": false,
+		"backchannel_token_delivery_mode": "poll", "backchannel_user_code_parameter": false, "binding_code": "enter",
 		"dpop_bound_access_tokens": false, "tls_client_certificate_bound_access_tokens": false}
 	for name, v := range want {
 		if fmt.Sprint(a.json[name]) != fmt.Sprint(v) {
@@ -82,7 +83,7 @@ func TestRegister(t *testing.T) {
 	if id == "mine" || secret == "mine" || len(secret) != 43 {
 		t.Errorf("client %q chose its id or secret", id)
 	}
-	got := s.post("/bc-authorize", bc("client_id", "", "client_secret", "", "authorization_details", payment),
+	got := s.post("/bc-authorize", bc("client_id", "", "client_secret", "", "authorization_details", payment, "binding_message", "42"),
 		"Authorization", basicOf(id, secret))
 	if got.status != 200 {
 		t.Errorf("its request: %d %s", got.status, got.raw)
@@ -94,6 +95,9 @@ func TestRegister(t *testing.T) {
 	}
 	asked, err := s.Desk.Request(t.Context(), idOf(got.text("auth_req_id")))
 	must(t, err)
+	if !asked.Enters() {
+		t.Error("people would not type the code")
+	}
 	if asked.Operator != "" || len(asked.Risks) == 0 || asked.Risks[0].Kind != approvals.SelfRegistered {
 		t.Errorf("people would read that %q operates it, and look closer at %v", asked.Operator, asked.Risks)
 	}
@@ -181,6 +185,9 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"certificates where nobody asks for them", `"token_endpoint_auth_method":"self_signed_tls_client_auth",` + set, wrong},
 		{"tokens bound to certificates there", `"tls_client_certificate_bound_access_tokens":true`, wrong},
 		{"a subject without its method", `"tls_client_auth_san_dns":"agent.example"`, wrong},
+		{"code of another kind", `"binding_code":"skip"`, wrong},
+		{"code without a kind", `"binding_code":""`, wrong},
+		{"code that is a flag", `"binding_code":true`, wrong},
 		{"binding that is a string", `"dpop_bound_access_tokens":"true"`, wrong},
 		{"REQ-040 pairwise", `"subject_type":"pairwise"`, wrong},
 		{"RS256 for ID tokens", `"id_token_signed_response_alg":"RS256"`, wrong},

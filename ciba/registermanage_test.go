@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -82,6 +83,55 @@ func TestManageRegistration(t *testing.T) {
 			t.Errorf("back to a secret: %d %s", back.status, back.raw)
 		}
 	})
+}
+
+// REQ-033: a change cannot give a client what only operators give either, and what it leaves out gets its default again.
+func TestChangeTakesNoFavours(t *testing.T) {
+	row(t, "REQ-033", "REQ-035")
+	t.Parallel()
+	s := newService(t, selfService)
+	mine := s.register(t, s.initialToken(t, 1, travelBounds), `"binding_code":"enter"`)
+	id, access := mine.text("client_id"), mine.text("registration_access_token")
+	for _, want := range []string{"enter", "compare"} {
+		more := map[string]string{"enter": `,"binding_code":"enter"`}[want]
+		a := s.json("PUT", place(mine), access, `{"client_id":"`+id+`",`+poller+more+`,"operator":"A Bank","generic_types":true,
+		  "acr_enforce":true,"hint_privacy":"blind","poll_hold_seconds":0,"serves_audiences":["https://trips.example/api"]}`)
+		if a.status != 200 || a.text("binding_code") != want {
+			t.Fatalf("%d %s", a.status, a.raw)
+		}
+		access = a.text("registration_access_token")
+		agent, err := s.Directory.Agent(t.Context(), approvals.AgentID(id))
+		must(t, err)
+		c, err := ClientOf(agent)
+		must(t, err)
+		if agent.Operator != "" || agent.Generic || c.EnforceACR || c.HintPrivacy != "" || c.PollHold != nil || c.Serves != nil {
+			t.Errorf("it gave itself %+v %+v", agent, c)
+		}
+		if c.enters() != (want == "enter") {
+			t.Errorf("people %s the code: %q", want, c.BindingCode)
+		}
+	}
+}
+
+// TestEveryMemberIsPlaced: a member of [Metadata] is one that clients may say about themselves, or one that they may not.
+// Whoever adds one decides here.
+func TestEveryMemberIsPlaced(t *testing.T) {
+	row(t, "REQ-033")
+	others := []string{"client_id", "client_secret", "operator", "generic_types", "poll_hold_seconds", "assertion_lifetime_seconds",
+		"login_hint_token_issuers", "hint_privacy", "pure_oauth", "acr_enforce", "dpop_nonce_required", "client_credentials_scopes",
+		"serves_audiences", "subject_type"}
+	var placed, members []string
+	placed = append(append(placed, registrableMembers...), others...)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Metadata]()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			members = append(members, name)
+		}
+	}
+	slices.Sort(placed)
+	slices.Sort(members)
+	if !slices.Equal(placed, members) {
+		t.Errorf("placed are\n%q, members\n%q", placed, members)
+	}
 }
 
 // REQ-035: whoever has no good token for this client hears the same, whatever there is.

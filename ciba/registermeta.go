@@ -14,12 +14,13 @@ import (
 )
 
 // What a client may say about itself. Everything else, such as logos, and the leniencies that operators give, is as if
-// it were not there (REQ-033): it is neither kept, nor shown, nor fetched.
+// it were not there (REQ-033): it is neither kept, nor shown, nor fetched. binding_code is one of ours that a client may
+// choose: a code to type only makes it harder to approve.
 var registrableMembers = []string{
 	"client_name", "grant_types", "scope", "authorization_details_types", "allowed_audiences",
 	"token_endpoint_auth_method", "token_endpoint_auth_signing_alg", "assertion_audience", "jwks", "jwks_uri",
 	"id_token_signed_response_alg", "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
-	"backchannel_user_code_parameter",
+	"backchannel_user_code_parameter", "binding_code",
 	"backchannel_authentication_request_signing_alg", "dpop_bound_access_tokens",
 	"tls_client_certificate_bound_access_tokens", "tls_client_auth_subject_dn", "tls_client_auth_san_dns",
 	"tls_client_auth_san_uri", "tls_client_auth_san_ip", "tls_client_auth_san_email",
@@ -262,6 +263,7 @@ type clientInformation struct {
 	NotifyURL     string          `json:"backchannel_client_notification_endpoint,omitempty"`
 	UserCode      bool            `json:"backchannel_user_code_parameter"`
 	RequestAlg    string          `json:"backchannel_authentication_request_signing_alg,omitempty"`
+	BindingCode   string          `json:"binding_code,omitempty"` // absent: compare, of a client from before there was a choice
 
 	DPoPBound        bool `json:"dpop_bound_access_tokens"`
 	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens"`
@@ -275,7 +277,7 @@ func (h *Handler) information(a *approvals.Agent, c *Client, secret, token strin
 		GrantTypes: c.GrantTypes, ResponseTypes: []string{}, Scope: strings.Join(a.Scopes, " "),
 		Types: append([]string{}, a.Types...), Audiences: a.Audiences, JWKS: c.JWKS, JWKSURI: c.JWKSURI,
 		IDTokenAlg: c.IDTokenAlg, DeliveryMode: c.DeliveryMode, NotifyURL: c.NotifyURL,
-		UserCode: c.UserCode, RequestAlg: c.RequestAlg,
+		UserCode: c.UserCode, RequestAlg: c.RequestAlg, BindingCode: c.BindingCode,
 		DPoPBound: c.DPoPBound, CertificateBound: c.CertificateBound, certificateSubject: c.certificateSubject}
 	switch c.AuthMethod {
 	case PrivateKeyJWT:
