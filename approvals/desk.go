@@ -409,8 +409,16 @@ func (d *Desk) Show(r *Request, locale string) (Disclosure, error) {
 
 // Approve decides yes. What was on the screen must be what the request says now, or it is [ErrChanged]. A request whose
 // agent the person has blocked meanwhile is withdrawn: [ErrDecided]. A code that the person has to type must be right, or
-// it is [ErrCode], which is written as well: it is one try less.
+// it is [ErrCode], which is written as well: it is one try less. What does not count leaves an audit record ([KindRefused]).
 func (d *Desk) Approve(ctx context.Context, id ID, a Answer) (*Request, error) {
+	r, err := d.approve(ctx, id, a)
+	if err != nil {
+		d.noteRefusal(ctx, id, a.By, err)
+	}
+	return r, err
+}
+
+func (d *Desk) approve(ctx context.Context, id ID, a Answer) (*Request, error) {
 	if err := d.unblocked(ctx, id); err != nil {
 		return nil, fmt.Errorf("approve %s: %w", id, err)
 	}

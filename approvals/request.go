@@ -105,7 +105,7 @@ type Request struct {
 	Reason      Reason       `json:"reason,omitempty"` // why it was cancelled or failed
 	Remark      string       `json:"remark,omitempty"` // of the operator who withdrew it, for other operators
 
-	Refusals int       `json:"refusals,omitempty"` // of people who acted on it and are no approvers, as far as noted
+	Refusals int       `json:"refusals,omitempty"` // answers that did not count, as far as noted
 	ResendAt time.Time `json:"resend_at,omitzero"` // when an operator last wanted the person to be told once more
 
 	due       *Step // replaces Step when the request is written

@@ -23,7 +23,7 @@ const (
 	StageRetracted   Stage = "retracted"    // closed on the device after the request had ended
 	StageSignedIn    Stage = "signed_in"
 	StageOpened      Stage = "opened"  // the page came before the person's eyes
-	StageRefused     Stage = "refused" // somebody acted whom it is not for
+	StageRefused     Stage = "refused" // an answer that did not count
 	StageResend      Stage = "resend"  // an operator wants the person to be told once more
 	StageApproved    Stage = "approved"
 	StageDenied      Stage = "denied"

