@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": start, "shutdown": shutdown, "kill9": kill9,
-			"ask": ask, "poll": poll, "status": status, "cancel": cancel,
+			"ask": ask, "poll": poll, "status": status, "cancel": cancel, "introspect": introspect,
 			"approve": approve, "deny": deny, "report": reportAs, "withdraw": withdraw, "advance": advance, "page": page, "open": openPage,
 			"install": install, "setenv": setenv, "inbox": inbox,
 			"exits": exits, "pick": pick, "await": await, "passkey": usePasskey, "claims": claims,
@@ -171,6 +171,7 @@ func poll(ts *testscript.TestScript, neg bool, args []string) {
 	report(ts, neg, a, err)
 }
 
+// status and cancel [other] are about the newest request, or about auth_req_id=….
 func status(ts *testscript.TestScript, neg bool, args []string) {
 	about(ts, neg, args, "/requests/status")
 }
@@ -180,8 +181,23 @@ func cancel(ts *testscript.TestScript, neg bool, args []string) {
 
 func about(ts *testscript.TestScript, neg bool, args []string, path string) {
 	s := storyOf(ts)
-	_, _, who := words(args)
-	a, err := s.agent(who).send(context.Background(), path, url.Values{"auth_req_id": {s.id}}, nil)
+	form, _, who := words(args)
+	if !form.Has("auth_req_id") {
+		form.Set("auth_req_id", s.id)
+	}
+	a, err := s.agent(who).send(context.Background(), path, form, nil)
+	report(ts, neg, a, err)
+}
+
+// introspect [other] FILE asks about the access token that assent request has printed into a file.
+func introspect(ts *testscript.TestScript, neg bool, args []string) {
+	file := args[len(args)-1]
+	_, _, who := words(args[:len(args)-1])
+	var token struct {
+		Access string `json:"access_token"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &token))
+	a, err := storyOf(ts).agent(who).send(context.Background(), "/introspect", url.Values{"token": {token.Access}}, nil)
 	report(ts, neg, a, err)
 }
 
