@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 // Codes that are too simple are not worth typing; of two digits nobody can tell.
@@ -27,6 +28,7 @@ func TestCheckCode(t *testing.T) {
 
 // The code decides: without it, or a passkey over these very words, nobody approves, by whatever door.
 func TestApproveWithCode(t *testing.T) {
+	rowtest.Row(t, "REQ-271")
 	tests := []struct {
 		name   string
 		change func(*approvals.Answer)
@@ -69,8 +71,10 @@ func TestApproveWithCode(t *testing.T) {
 	}
 }
 
-// Three wrong codes deny the request, whatever comes then, and flag the agent, with a record of each.
+// TestThreeWrongCodes is REQ-271: three wrong codes deny the request, whatever comes then, and flag the agent, with a
+// record of each.
 func TestThreeWrongCodes(t *testing.T) {
+	rowtest.Row(t, "REQ-271")
 	o := newOffice(t)
 	r := o.entering("4829")
 	a := o.answer(r)

@@ -103,6 +103,7 @@ func TestReportRefused(t *testing.T) {
 // TestSuspension: the second person who reports an agent ends it for everybody, once; the same person twice does not.
 // An operator who clears it lifts everything that the reports have brought, and nothing else.
 func TestSuspension(t *testing.T) {
+	rowtest.Row(t, "REQ-266")
 	o := newOffice(t)
 	o.save(&approvals.Person{ID: "eve", Name: "Eve"})
 	theirs, _, err := o.open(o.another("eve", "bot"))

@@ -181,7 +181,7 @@ func TestDisabledBetween(t *testing.T) {
 }
 
 func TestMetadataRules(t *testing.T) {
-	row(t, "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-030", "REQ-040", "REQ-013", "REQ-224", "REQ-271")
+	row(t, "REQ-022", "REQ-026", "REQ-027", "REQ-028", "REQ-030", "REQ-040", "REQ-013", "REQ-224")
 	types := approvals.BuiltinTypes()
 	tests := map[string]string{
 		`{"token_endpoint_auth_method":"none"}`:                                                       "token_endpoint_auth_method",

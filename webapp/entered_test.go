@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/html"
 
 	"assent/approvals"
+	"assent/ciba/rowtest"
 )
 
 // typed asks with a code that the person types.
@@ -29,6 +30,7 @@ func (p *page) field(id string) *html.Node {
 
 // Test 5 of the browser list, without a browser: right, wrong, pasted; a no takes no code, and the code is on no page.
 func TestTypeTheCode(t *testing.T) {
+	rowtest.Row(t, "REQ-271")
 	tests := []struct {
 		name, code string
 		words      string
@@ -107,6 +109,7 @@ func TestGuessesInTwoTabs(t *testing.T) {
 
 // The code that the agent shows is on no page, in no fragment and in no log.
 func TestTypedCodeIsOnNoPage(t *testing.T) {
+	rowtest.Row(t, "REQ-271")
 	w := newWorld(t, false)
 	const canary = "482913"
 	r := w.ask("ann", payment, typed(canary))
@@ -129,6 +132,7 @@ func TestTypedCodeIsOnNoPage(t *testing.T) {
 
 // A passkey takes the place of typing, for whoever has one; a page that takes a passkey has no field.
 func TestPasskeyInsteadOfTheCode(t *testing.T) {
+	rowtest.Row(t, "REQ-271")
 	w := newNamedWorld(t)
 	b, d := w.withPasskey("ann")
 	r := w.ask("ann", payment, typed("42"))
