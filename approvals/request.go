@@ -309,6 +309,12 @@ func (r *Request) Redeem(at time.Time) error {
 	return r.move(Redeemed, at, Actor{"agent", string(r.Agent)}, nil)
 }
 
+// Reported reports whether a person denied the request as suspicious. Wrong codes deny one without any decision.
+func (r *Request) Reported() bool {
+	n := len(r.Decisions)
+	return r.State == Denied && n > 0 && r.Decisions[n-1].Reported
+}
+
 // StateAt is the state as anybody must see it at that moment: past ExpiresAt a request that was not redeemed is
 // expired, whether or not the sweep has come by.
 func (r *Request) StateAt(at time.Time) State {

@@ -91,9 +91,7 @@ func (q historyQuery) path(before approvals.ID) string {
 
 // shows reports whether a request is one that the person looks for; the store has seen to agent and states.
 func (q historyQuery) shows(r *approvals.Request) bool {
-	n := len(r.Decisions)
-	reported := n > 0 && r.Decisions[n-1].Reported
-	return q.Outcome != "reported" || reported
+	return q.Outcome != "reported" || r.Reported()
 }
 
 // historyView is the page of what has ended.
@@ -151,7 +149,7 @@ func (h *Handler) historyOf(v *visit, q historyQuery) (*historyView, error) {
 		return nil, err
 	}
 	for i, r := range found {
-		if r.State == approvals.Denied && r.Decisions[len(r.Decisions)-1].Reported {
+		if r.Reported() {
 			items[i].State = "reported"
 		}
 		view.Rows = append(view.Rows, historyRow{items[i], dated(r.CreatedAt, r.Zone, v.lang)})

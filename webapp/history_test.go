@@ -92,6 +92,27 @@ func TestStoredWithoutDecision(t *testing.T) {
 	b.get("/history").want(http.StatusOK, "Denied")
 }
 
+// TestHistoryAfterWrongCodes: a request that wrong codes denied has no decision, and is listed with the others all the same.
+func TestHistoryAfterWrongCodes(t *testing.T) {
+	w := newWorld(t, false)
+	r := w.ask("ann", payment, typed("4829"))
+	b, p := w.openPage(r)
+	for range 3 {
+		b.press(p, "/approve", "code", "1111")
+	}
+	if got := w.read(r); got.State != approvals.Denied || len(got.Decisions) != 0 {
+		t.Fatalf("%s, %d decisions", got.State, len(got.Decisions))
+	}
+	at := "/history/" + string(r.ID)
+	for _, query := range []string{"", "?outcome=denied"} {
+		if list := b.get("/history"+query).want(http.StatusOK, "Denied"); !strings.Contains(list.body, `href="`+at) {
+			t.Errorf("%q: it is not listed in %s", query, list.words())
+		}
+	}
+	b.get("/history?outcome=reported").want(http.StatusOK).lacks(at)
+	b.get(at).want(http.StatusOK, "Nobody decided this.")
+}
+
 // TestStoredDiffers: bytes that were changed in the store do not pass for what was decided on.
 func TestStoredDiffers(t *testing.T) {
 	w := newWorld(t, false)

@@ -108,6 +108,9 @@ func (w *world) screens() []*page {
 			view, err := w.pages.view(visit, r)
 			check(t, err)
 			render(visit, name, "request", view)
+			kept, err := w.pages.storedOf(visit, r)
+			check(t, err)
+			render(visit, "kept "+name, "stored", kept)
 		}
 		for _, alert := range []string{"", "alert.changed", "alert.noteTooLong", "passkey.refused", "alert.confirm"} {
 			visit := v("ann", approvals.LevelLink)
@@ -150,6 +153,9 @@ func (w *world) screens() []*page {
 			view, err := w.pages.inboxOf(v(who, approvals.LevelSession))
 			check(t, err)
 			render(v(who, approvals.LevelSession), "inbox of "+string(who), "inbox", view)
+			past, err := w.pages.historyOf(v(who, approvals.LevelSession), historyQuery{})
+			check(t, err)
+			render(v(who, approvals.LevelSession), "history of "+string(who), "history", past)
 		}
 		render(v("ann", approvals.LevelSession), "empty inbox", "inbox", &inboxView{})
 		for _, sends := range []bool{true, false} {

@@ -295,7 +295,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 	case approvals.Denied:
 		view.Text, view.Args, view.Next, view.Tone = "result.denied", []any{view.Agent}, "next.denied", "no"
 		switch {
-		case last.Reported:
+		case r.Reported():
 			view.Text = "result.reported"
 		case r.Reason == approvals.WrongCode:
 			view.Text, view.Args = "result.tries", nil
