@@ -189,6 +189,12 @@ func (h *Handler) following(secret string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Root.MAC(keys.LabelCookie, "following", secret)[4:])
 }
 
+// keysOf are the records that a session can be in once it was read: its own, and the one of the secret that follows, for
+// another tab may have changed it meanwhile.
+func (h *Handler) keysOf(s *session) []string {
+	return []string{s.key, h.Root.Name(keys.LabelCookie, cookieSession, h.following(s.secret))}
+}
+
 // sessionAt reads the session under a key, which may have left it; nil: there is none.
 func (h *Handler) sessionAt(ctx context.Context, key string) (*session, error) {
 	rec, err := h.Records.Get(ctx, kindSession, key)
@@ -267,11 +273,14 @@ func (h *Handler) start(v *visit, p *approvals.Person, s session) (*http.Cookie,
 // person has signed in anew is left as a word for the live pages of this browser, which then come back with the new cookie.
 func (h *Handler) replaced(old *session, by *approvals.Person) []approvals.Write {
 	if old.Person != by.ID {
-		return old.forget()
+		return h.forget(old)
 	}
 	left := session{V: 1, Left: leftSignin}
-	return []approvals.Write{approvals.PutAny(kindSession, old.key, left.encode(), h.Now().Add(turnOverlap)),
-		approvals.Delete(kindSessions, old.place(), approvals.AnyRevision)}
+	writes := []approvals.Write{approvals.Delete(kindSessions, old.place(), approvals.AnyRevision)}
+	for _, key := range h.keysOf(old) {
+		writes = append(writes, approvals.PutAny(kindSession, key, left.encode(), h.Now().Add(turnOverlap)))
+	}
+	return writes
 }
 
 // touch notes that the person did something, which puts the end of the session off and in time changes its secret. Only
@@ -324,7 +333,7 @@ func (h *Handler) carry(v *visit, next session) {
 func (h *Handler) end(v *visit) (*http.Cookie, error) {
 	if v.who != nil {
 		first := v.who.first()
-		err := h.over(v, func(session string) bool { return session == first }, v.who.forget()...)
+		err := h.over(v, func(session string) bool { return session == first }, h.forget(v.who)...)
 		if errors.Is(err, approvals.ErrConflict) {
 			err = approvals.ErrUnavailable
 		}

@@ -66,10 +66,14 @@ func (h *Handler) over(v *visit, ends func(session string) bool, writes ...appro
 	return h.Push.Silence(v.Context(), v.who.Person, ends, writes...)
 }
 
-// forget makes the writes that end a session.
-func (s *session) forget() []approvals.Write {
-	return []approvals.Write{approvals.Delete(kindSession, s.key, approvals.AnyRevision),
-		approvals.Delete(kindSessions, s.place(), approvals.AnyRevision)}
+// forget makes the writes that end a session. They end it for a tab that changes its secret too: if that one is first, what
+// it made goes with the rest; if it is second, it finds the record gone that it changes.
+func (h *Handler) forget(s *session) []approvals.Write {
+	writes := []approvals.Write{approvals.Delete(kindSessions, s.place(), approvals.AnyRevision)}
+	for _, key := range h.keysOf(s) {
+		writes = append(writes, approvals.Delete(kindSession, key, approvals.AnyRevision))
+	}
+	return writes
 }
 
 // turned is when the secret was made.

@@ -2,7 +2,9 @@ package webapp
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -280,6 +282,55 @@ func TestEndedWhileTurning(t *testing.T) {
 			t.Fatal("the session goes on under its new secret")
 		}
 	}
+}
+
+// Signing out, and in anew, end the session also when another tab changes its secret after it was read, or before.
+func TestSignedOutWhileTurning(t *testing.T) {
+	w := newWorld(t, false)
+	h := w.pages
+	p, err := w.people.Person(t.Context(), "ann")
+	check(t, err)
+	out := func(v *visit) { _, err := h.end(v); check(t, err) }
+	anew := func(v *visit) {
+		_, writes := h.begin(v, p, approvals.LevelSession, "otp")
+		check(t, h.Records.Apply(t.Context(), writes...))
+	}
+	turn := func(v *visit) error {
+		_, writes := h.turn(*v.who, v.who.record())
+		return h.Records.Apply(t.Context(), writes...)
+	}
+	for name, ends := range map[string]func(*visit){"out": out, "anew": anew} {
+		for _, turnsFirst := range []bool{true, false} {
+			cookie, writes := h.begin(&visit{Request: httptest.NewRequest(http.MethodPost, "/signin", nil), h: h}, p,
+				approvals.LevelSession, "otp")
+			check(t, h.Records.Apply(t.Context(), writes...))
+			secret := cookie.Value
+			tab, other := w.visits(secret), w.visits(secret)
+			if turnsFirst {
+				check(t, turn(other))
+			}
+			ends(tab)
+			if !turnsFirst && !errors.Is(turn(other), approvals.ErrConflict) {
+				t.Errorf("%s: the secret of a session that is over changes", name)
+			}
+			if w.with(secret).isIn() || w.with(h.following(secret)).isIn() {
+				t.Errorf("%s, turned first %v: still signed in", name, turnsFirst)
+			}
+			if list, err := h.listed(t.Context(), "ann", tab.who.ID); err != nil || len(list) > 0 {
+				t.Errorf("%s: %d listed, %v", name, len(list), err)
+			}
+		}
+	}
+}
+
+// visits is a request under way with the session of a cookie.
+func (w *world) visits(secret string) *visit {
+	w.t.Helper()
+	r := httptest.NewRequest(http.MethodPost, "/signout", nil)
+	r.AddCookie(w.pages.cookie(cookieSession, secret, time.Hour))
+	v, err := w.pages.visit(r)
+	check(w.t, err)
+	return v
 }
 
 // The index forgets sessions by itself, when they must end at the latest.
