@@ -345,6 +345,8 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 // hear that there is something new.
 func (d *Desk) learn(before State, r *Request) []string {
 	switch {
+	case r.Forgotten():
+		d.habits.drop(r.Subject)
 	case before == Pending && (r.State == Approved || r.State == Denied):
 		d.habits.decided(d.Renderer.Types, r)
 	case before == Approved && r.State != Approved && r.State != Redeemed:

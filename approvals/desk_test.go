@@ -669,16 +669,55 @@ func TestLoserSeesWinner(t *testing.T) {
 	}
 }
 
+// BenchmarkOpen opens requests of one agent to one person: side by side and without a past, and one by one, hours apart,
+// to a person who has decided a hundred.
 func BenchmarkOpen(b *testing.B) {
+	b.Run("at once", func(b *testing.B) {
+		desk, ask := benchDesk(b, time.Now)
+		b.ReportAllocs()
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, _, err := desk.Open(context.Background(), ask); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+	b.Run("hours apart", func(b *testing.B) {
+		at := time.Now()
+		desk, ask := benchDesk(b, func() time.Time { return at })
+		for range 100 {
+			r, _, err := desk.Open(b.Context(), ask)
+			if err == nil {
+				_, err = desk.Deny(b.Context(), r.ID, approvals.Answer{By: "ann", Level: approvals.LevelSession})
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			at = at.Add(time.Hour)
+			if _, _, err := desk.Open(b.Context(), ask); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// benchDesk is a desk as the service wires it, with Ann and a bot that wants to pay.
+func benchDesk(b *testing.B, now func() time.Time) (*approvals.Desk, approvals.Ask) {
+	b.Helper()
 	s, err := bolt.Open(filepath.Join(b.TempDir(), "assent.db"), bolt.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	b.Cleanup(func() { s.Close() })
 	hub := approvals.NewHub()
-	dir := approvals.NewDirectory(s, hub, 0, time.Now)
+	dir := approvals.NewDirectory(s, hub, time.Minute, now)
 	desk := approvals.NewDesk(approvals.DeskParts{Store: s, Records: s, Hub: hub, Directory: dir,
-		Hash: hash, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		Hash: hash, Now: now, Log: slog.New(slog.DiscardHandler), Fresh: time.Minute})
 	details, err := desk.Renderer.Types.Parse([]byte(`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR","amount":"480.00"},
 		"creditorName":"Example Travel"}]`), everything)
 	if err != nil {
@@ -689,15 +728,7 @@ func BenchmarkOpen(b *testing.B) {
 		b.Fatal(err)
 	}
 	desk.Terms.MaxOpen = 1 << 30
-	b.ReportAllocs()
-	b.SetParallelism(32)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, _, err := desk.Open(context.Background(), ask); err != nil {
-				b.Error(err)
-			}
-		}
-	})
+	return desk, ask
 }
 
 // less is what Ann's page would hand in after a choice.

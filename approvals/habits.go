@@ -22,12 +22,12 @@ const (
 )
 
 // habits is what this process remembers of what people have decided, to compare new requests with. It is read once for
-// each person, from the latest decisions in the store, and goes along with each decision. Another process's decisions and
-// age make it read again. What lies further back than habitWindow decisions is as if it had not been.
+// each person, from the latest decisions in the store, and goes along with each decision. It is read again once another
+// process has decided or the history has lost a decision, and not for its age: people are asked hours apart, and the
+// reading costs more than all the rest of a request. When read, what lies further back than habitWindow decisions is as if
+// it had not been.
 type habits struct {
-	list  func(context.Context, Query) ([]*Request, error)
-	fresh time.Duration // as in NewDirectory
-	now   func() time.Time
+	list func(context.Context, Query) ([]*Request, error)
 
 	seed   maphash.Seed
 	shards [32]habitShard
@@ -41,7 +41,7 @@ type habitShard struct {
 // habit is one person's. Whoever comes while it is read waits for that one reading, and nobody else does.
 type habit struct {
 	mu     sync.Mutex
-	read   time.Time             // when from the store; zero: not yet
+	read   bool                  // from the store
 	agents map[AgentID]time.Time // decided about, and when first approved; zero: never
 	payees map[payeeHash]bool    // who was paid
 	spent  map[string][]spending // by currency, latest last
@@ -63,7 +63,7 @@ type spending struct {
 }
 
 func newHabits(p DeskParts) *habits {
-	h := &habits{list: p.Store.List, fresh: p.Fresh, now: p.Now, seed: maphash.MakeSeed()}
+	h := &habits{list: p.Store.List, seed: maphash.MakeSeed()}
 	for i := range h.shards {
 		h.shards[i].people = map[PersonID]*habit{}
 	}
@@ -71,7 +71,7 @@ func newHabits(p DeskParts) *habits {
 	return h
 }
 
-// topicHabits and a person wake nobody: they tell other processes that the person has decided something.
+// topicHabits and a person wake nobody: they tell other processes that the person's past is another one.
 const topicHabits = "habits."
 
 func (h *habits) forget(topic string) {
@@ -111,13 +111,13 @@ func (h *habits) of(who PersonID) *habit {
 	return one
 }
 
-// compare lets f look at the person's habit, reading the store only when memory has none or an old one.
+// compare lets f look at the person's habit, reading the store only when memory has none.
 func (h *habits) compare(ctx context.Context, types Types, who PersonID, f func(*habit)) error {
-	one, now := h.of(who), h.now()
+	one := h.of(who)
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	if one.read.IsZero() || h.fresh > 0 && now.Sub(one.read) >= h.fresh {
-		if err := one.load(ctx, h.list, types, who, now); err != nil {
+	if !one.read {
+		if err := one.load(ctx, h.list, types, who); err != nil {
 			return err
 		}
 	}
@@ -136,18 +136,16 @@ func (h *habits) decided(types Types, r *Request) {
 	}
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	if one.read.IsZero() {
+	if !one.read {
 		return
 	}
 	one.learn(types, r)
-	if max(len(one.agents), len(one.payees)) > habitNames {
-		one.read = time.Time{}
-	}
+	one.read = max(len(one.agents), len(one.payees)) <= habitNames
 }
 
 // load reads the latest decisions: one bounded list.
 func (one *habit) load(ctx context.Context, list func(context.Context, Query) ([]*Request, error), types Types,
-	who PersonID, now time.Time) error {
+	who PersonID) error {
 	past, err := list(ctx, Query{Person: who, States: []State{Approved, Redeemed, Denied}, Limit: habitWindow})
 	if err != nil {
 		return fmt.Errorf("read what %s has decided: %w", who, err)
@@ -156,7 +154,7 @@ func (one *habit) load(ctx context.Context, list func(context.Context, Query) ([
 	for _, r := range slices.Backward(past) { // oldest first
 		one.learn(types, r)
 	}
-	one.read = now
+	one.read = true
 	return nil
 }
 

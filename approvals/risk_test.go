@@ -295,14 +295,18 @@ func (c counted) List(ctx context.Context, q approvals.Query) ([]*approvals.Requ
 	return c.Store.List(ctx, q)
 }
 
-// A person's past is read once; after that requests and decisions read nothing. Another process's decision is heard of.
+// A person's past is read once, however far apart requests are; after that requests and decisions read nothing. Another
+// process's decision is heard of.
 func TestHabitsAreReadOnce(t *testing.T) {
 	o := newOffice(t)
 	var lists atomic.Int64
 	hub := approvals.NewHub()
-	d := approvals.NewDesk(o.parts(counted{Store: o.store, lists: &lists}, hub))
+	parts := o.parts(counted{Store: o.store, lists: &lists}, hub)
+	parts.Fresh = time.Minute
+	d := approvals.NewDesk(parts)
 	for range 10 {
 		o.approves(d, o.pays(d, "bot", "ann", payment("EUR", "1", "Shop")))
+		o.wait(time.Hour)
 	}
 	if n := lists.Load(); n != 1 {
 		t.Errorf("ten requests and decisions read %d lists", n)
@@ -311,6 +315,31 @@ func TestHabitsAreReadOnce(t *testing.T) {
 	o.approves(o.Desk, o.pays(o.Desk, "bot", "ann", payment("EUR", "1", "Else")))
 	if got := o.risks(o.pays(d, "bot", "ann", payment("EUR", "1", "Else")), "en"); got != "" || lists.Load() != 2 {
 		t.Errorf("after another process's decision %q, %d lists", got, lists.Load())
+	}
+}
+
+// What the history no longer holds is no longer known, here and in other processes.
+func TestHabitsForgetWithTheHistory(t *testing.T) {
+	o := newOffice(t)
+	hub := approvals.NewHub()
+	other := approvals.NewDesk(o.parts(o.store, hub))
+	o.hub.Mirror(func(topics []string) { hub.Deliver(topics...) })
+	o.denies(o.pays(o.Desk, "bot", "ann", payment("EUR", "1", "Shop")))
+	if got := o.risks(o.pays(other, "bot", "ann", payment("EUR", "1", "Shop")), "en"); got != "New payee" {
+		t.Errorf("right after it %q", got)
+	}
+	o.wait(o.Terms.History + 24*time.Hour)
+	for range 3 { // the end of the requests, then that of what is kept of them
+		if _, err := o.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o.wait(o.Terms.History + 24*time.Hour)
+	}
+	for name, d := range map[string]*approvals.Desk{"here": o.Desk, "there": other} {
+		got := o.risks(o.pays(d, "bot", "ann", payment("EUR", "1", "Shop")), "en")
+		if want := "First request from this agent; New payee"; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }
 
