@@ -43,7 +43,7 @@ type agentAddCmd struct {
 	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
 	Ping         string   `placeholder:"URL" help:"Notify the agent there when there is a result (ping mode), instead of leaving it to poll."`
 	Basic        bool     `help:"Use client_secret_basic instead of client_secret_post."`
-	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags."`
+	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags. Members of ours, such as binding_code (enter: people type the code), go there."`
 	AcceptSecret bool     `help:"Take secrets from --file: at least 22 characters, and known to whoever reads the file."`
 }
 

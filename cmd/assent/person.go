@@ -19,7 +19,7 @@ type personCmd struct {
 	Add     personAddCmd     `cmd:"" help:"Add a person who can be asked."`
 	List    personListCmd    `cmd:"" help:"List people."`
 	Invite  personInviteCmd  `cmd:"" help:"Make an invitation: it binds the person's browser."`
-	Prefer  personPreferCmd  `cmd:"" help:"Set a person's quiet hours, and mute channels."`
+	Prefer  personPreferCmd  `cmd:"" help:"Set a person's quiet hours, and mute channels; people do that themselves at /settings."`
 	Phone   personPhoneCmd   `cmd:"" help:"Give a person another phone number; they are told over everything else."`
 	SignOut personSignOutCmd `cmd:"" name:"sign-out" help:"End all sign-ins and forget all browsers of a person: a lost phone."`
 	Enable  personEnableCmd  `cmd:"" help:"Let a disabled person decide again."`
