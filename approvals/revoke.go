@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -89,6 +90,25 @@ func (d *Desk) Revoke(ctx context.Context, id ID, v Revocation, also ...Write) (
 		r.Also(also...)
 		return r.Revoke(v, at)
 	})
+}
+
+// TakeBack is for a person who thinks better of an approval: one that the agent has not collected is cancelled, and one
+// that it could come back on is revoked. Only the transaction knows which it is, as the agent may be collecting. It is
+// [ErrDecided] where nothing is left to take back, and [ErrWrongPerson] for everybody but the approvers.
+func (d *Desk) TakeBack(ctx context.Context, id ID, by PersonID) (*Request, error) {
+	at := d.now()
+	return d.update(ctx, "take back", id, func(r *Request) error { return r.takeBack(by, at) })
+}
+
+func (r *Request) takeBack(by PersonID, at time.Time) error {
+	if !slices.Contains(r.Approvers, by) {
+		return ErrWrongPerson
+	}
+	person := Actor{"person", string(by)}
+	if r.State == Redeemed && !r.Until.IsZero() {
+		return r.Revoke(Revocation{By: person, Why: RevokedByPerson}, at)
+	}
+	return r.Cancel(person, WithdrawnByPerson, at)
 }
 
 // RevokeAll ends every approval that q selects and that its agent could still come back on, and returns how many there

@@ -44,3 +44,37 @@ func TestRevoke(t *testing.T) {
 		t.Errorf("all: %+v", e)
 	}
 }
+
+// TestTakeBack, from every state: an approval is withdrawn, or ends if the agent could come back on it, and nothing else
+// changes.
+func TestTakeBack(t *testing.T) {
+	for _, s := range States() {
+		for _, standing := range []bool{false, true} {
+			r := inState(s)
+			if standing {
+				r.Until = noon.Add(time.Hour)
+			}
+			err := r.takeBack("ann", noon)
+			var want string
+			switch {
+			case s == Pending || s == Approved:
+				want = string(Cancelled)
+			case s == Redeemed && standing:
+				want = KindRevoked
+			}
+			events := r.TakeEvents()
+			if want == "" && (!errors.Is(err, ErrDecided) || len(events) != 0 || r.State != s) {
+				t.Errorf("%s, standing %v: %v, then %s with %d events", s, standing, err, r.State, len(events))
+			}
+			if want != "" && (err != nil || len(events) != 1 || events[0].Kind != want || events[0].By.ID != "ann") {
+				t.Errorf("%s, standing %v: %v, %+v", s, standing, err, events)
+			}
+			if err := r.takeBack("ann", noon); !errors.Is(err, ErrDecided) {
+				t.Errorf("%s, standing %v, once more: %v", s, standing, err)
+			}
+			if err := inState(s).takeBack("bob", noon); !errors.Is(err, ErrWrongPerson) {
+				t.Errorf("%s, by somebody else: %v", s, err)
+			}
+		}
+	}
+}

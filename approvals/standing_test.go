@@ -3,6 +3,7 @@ package approvals_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -173,4 +174,40 @@ func (o *office) redeemed(t *testing.T, standing bool) approvals.ID {
 		t.Fatal(err)
 	}
 	return r.ID
+}
+
+// TestTakeBackWhileCollecting: whoever comes first, the agent cannot come back on what the person has taken back.
+func TestTakeBackWhileCollecting(t *testing.T) {
+	o := newOffice(t)
+	agent, err := o.dir.Agent(t.Context(), "bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann, err := o.dir.Person(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		r, secret, err := o.Open(t.Context(), approvals.Ask{Agent: agent, Subject: ann, Scope: []string{"openid"}, Standing: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = o.Approve(t.Context(), r.ID, o.answer(r)); err != nil {
+			t.Fatal(err)
+		}
+		var collected error
+		var both sync.WaitGroup
+		both.Go(func() { _, collected = o.Redeem(t.Context(), "bot", r.ID, secret) })
+		both.Go(func() { _, err = o.TakeBack(t.Context(), r.ID, "ann") })
+		both.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = o.Request(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		if collected == nil && r.RevokedAt.IsZero() || collected != nil && r.State != approvals.Cancelled {
+			t.Fatalf("collected %v, then %s, revoked at %s", collected, r.State, r.RevokedAt)
+		}
+	}
 }

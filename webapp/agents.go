@@ -245,11 +245,12 @@ func (h *Handler) agent(v *visit) (answer, error) {
 	if v.who == nil {
 		return answer{}, errSignIn
 	}
-	view, err := h.agentOf(v, approvals.AgentID(v.PathValue("agent")))
+	id, asked := approvals.AgentID(v.PathValue("agent")), v.URL.Query()
+	view, err := h.agentOf(v, id)
 	if err != nil {
 		return answer{}, err
 	}
-	view.Done = view.done(v.URL.Query().Get("done"))
+	view.Done = view.done(asked.Get("done"), h.stopped(v, id, asked.Get("request")))
 	return answer{page: "agent", data: view}, nil
 }
 
@@ -340,9 +341,9 @@ func (h *Handler) standing(v *visit, id approvals.AgentID) (out []standingRow, m
 
 // done is the key of the sentence for what a redirect says was done, if that is how things stand: a link that somebody
 // made up says nothing.
-func (view *agentView) done(what string) string {
+func (view *agentView) done(what string, stopped bool) string {
 	for name, stands := range map[string]bool{"paused": view.Paused, "resumed": !view.Paused && !view.Disconnected,
-		"disconnected": view.Disconnected, "reconnected": !view.Disconnected, "stopped": true} {
+		"disconnected": view.Disconnected, "reconnected": !view.Disconnected, "stopped": stopped} {
 		if what == name && stands {
 			return "agent.done." + name
 		}
@@ -393,18 +394,21 @@ func (h *Handler) stopStanding(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	by := approvals.Actor{Kind: "person", ID: string(v.who.Person)}
 	for _, r := range list {
-		if r.State == approvals.Redeemed {
-			_, err = h.Desk.Revoke(v.Context(), r.ID, approvals.Revocation{By: by, Why: approvals.RevokedByPerson})
-		} else {
-			_, err = h.Desk.Cancel(v.Context(), r.ID, by, approvals.WithdrawnByPerson)
-		}
-		if err != nil && !errors.Is(err, approvals.ErrDecided) {
+		if _, err = h.Desk.TakeBack(v.Context(), r.ID, v.who.Person); err != nil && !errors.Is(err, approvals.ErrDecided) {
 			return answer{}, err
 		}
 	}
-	return h.agentDone(v, id, "stopped"), nil
+	return h.agentDone(v, id, "stopped&request="+url.QueryEscape(values.Get("request"))), nil
+}
+
+// stopped reports whether an approval on which this agent could come back has ended.
+func (h *Handler) stopped(v *visit, id approvals.AgentID, request string) bool {
+	if !requestID.MatchString(request) {
+		return false
+	}
+	r, err := h.requestOf(v, approvals.ID(request))
+	return err == nil && r.Agent == id && !r.Until.IsZero() && (r.State == approvals.Cancelled || !r.RevokedAt.IsZero())
 }
 
 // agentRoutes adds the pages.

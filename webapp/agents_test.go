@@ -150,6 +150,47 @@ func TestStopOnThePage(t *testing.T) {
 	}
 }
 
+// TestStopWhileCollecting: an approval that the agent collects in another process, of which this one has not heard, is
+// stopped all the same.
+func TestStopWhileCollecting(t *testing.T) {
+	for _, page := range []string{"/stop", "/withdraw"} {
+		w := newWorld(t, false)
+		r := w.ask("ann", reading, standing)
+		b := w.signedIn("ann")
+		at := b.get("/requests/" + string(r.ID))
+		shown := b.follow(b.press(at, "/approve"))
+		if page == "/stop" {
+			shown = b.get("/agents/travel-bot")
+		}
+		_, err := w.store.Update(t.Context(), r.ID, func(r *approvals.Request) error { return r.Redeem(w.clock()) })
+		check(t, err)
+		b.follow(b.press(shown, page)).want(http.StatusOK, "Stopped.")
+		if got := w.read(r); got.State != approvals.Redeemed || got.RevokedAt.IsZero() {
+			t.Errorf("%s: %s, and the agent can come back", page, got.State)
+		}
+	}
+}
+
+// TestStoppedIsTrue: a link that somebody made up does not say that anything was stopped.
+func TestStoppedIsTrue(t *testing.T) {
+	w := newWorld(t, false)
+	stands, waits, theirs := w.stands("ann"), w.ask("ann", payment), w.stands("min")
+	check(t, errors.Join(w.taken("ann", stands), w.taken("min", theirs)))
+	more := w.stands("ann")
+	b := w.signedIn("ann")
+	const said = "What the agent already holds ends"
+	for _, request := range []approvals.ID{"", "x", more.ID, waits.ID, theirs.ID} {
+		b.get("/agents/travel-bot?done=stopped&request=" + string(request)).want(http.StatusOK).lacks(said)
+	}
+	b.get("/agents/travel-bot?done=stopped&request="+string(stands.ID)).want(http.StatusOK, said)
+}
+
+// taken has a person take an approval back.
+func (w *world) taken(who approvals.PersonID, r *approvals.Request) error {
+	_, err := w.desk.TakeBack(w.t.Context(), r.ID, who)
+	return err
+}
+
 // TestReportedAgent: only a review lifts a report, and the page says so.
 func TestReportedAgent(t *testing.T) {
 	w := newWorld(t, false)

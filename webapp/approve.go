@@ -146,12 +146,7 @@ func (h *Handler) withdraw(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	by := approvals.Actor{Kind: "person", ID: string(v.who.Person)}
-	if r.State == approvals.Redeemed && !r.Until.IsZero() {
-		_, err = h.Desk.Revoke(v.Context(), r.ID, approvals.Revocation{By: by, Why: approvals.RevokedByPerson})
-	} else {
-		_, err = h.Desk.Cancel(v.Context(), r.ID, by, approvals.WithdrawnByPerson)
-	}
+	_, err = h.Desk.TakeBack(v.Context(), r.ID, v.who.Person)
 	return h.decided(v, r, values, err)
 }
 
