@@ -58,7 +58,8 @@ type session struct {
 	Invited   bool               `json:"invited,omitempty"`  // it began with an invitation
 	Confirmed time.Time          `json:"confirmed,omitzero"` // when a passkey last confirmed an approval on it
 	Turned    time.Time          `json:"turned,omitzero"`    // when its secret was last changed
-	Proved    time.Time          `json:"proved,omitzero"`    // when the person signed in at the provider that vouched for them
+	Vouched   bool               `json:"vouched,omitempty"`  // it began with a provider's word
+	Proved    time.Time          `json:"proved,omitzero"`    // when the person signed in at that provider; zero: it did not say
 
 	// Left says why nothing else is in the record: its secret was changed, or the person has signed in anew.
 	Left string `json:"left,omitempty"`
@@ -93,13 +94,17 @@ func (h *Handler) expires(s *session) time.Time {
 	return ends
 }
 
-// provedAt is when the person last proved who they are: for a provider's word, when they did so there.
+// provedAt is when the person last proved who they are: for a provider's word, when they did so there. Zero: nobody here
+// knows. A provider recognises people by a cookie of its own, without asking anything, so its word alone dates nothing.
 func (s *session) provedAt() time.Time {
-	if !s.Proved.IsZero() {
+	if s.vouched() {
 		return s.Proved
 	}
 	return s.AuthTime
 }
+
+// vouched reports whether a provider has said who it is; in sessions of before only the time tells.
+func (s *session) vouched() bool { return s.Vouched || !s.Proved.IsZero() }
 
 func (s *session) encode() []byte {
 	value, _ := json.Marshal(s) // strings, numbers and times: cannot fail

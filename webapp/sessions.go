@@ -185,7 +185,7 @@ func (h *Handler) sessionRow(v *visit, s *session) sessionRow {
 	switch {
 	case s.Level >= approvals.LevelPasskey:
 		row.How = "sessions.passkey"
-	case !s.Proved.IsZero():
+	case s.vouched():
 		row.How = "sessions.upstream"
 	case s.Invited:
 		row.How = "sessions.invitation"

@@ -112,6 +112,31 @@ func TestUpstreamConnectAndSignIn(t *testing.T) {
 	}
 }
 
+// A provider that does not say when somebody signed in there may have recognised a cookie that is months old: what takes a
+// sign-in of just now is refused, and nobody is told a time. One that is asked for a fresh sign-in has to say.
+func TestUpstreamSilentIsNotFresh(t *testing.T) {
+	w, p := newUpstreamWorld(t)
+	w.connected(p, "ann", "a-1") // no auth_time
+	w.advance(3 * time.Hour)
+	b := w.browser()
+	b.follow(b.press(b.abroad(p, b.get("/signin/corp?next=/accounts")), "/back")).want(http.StatusOK, "a-1@corp")
+	b.get("/sessions").want(http.StatusOK, "with an account elsewhere")
+	to := b.press(b.get("/accounts"), "/accounts/disconnect").want(http.StatusSeeOther).header.Get("Location")
+	if !strings.HasPrefix(to, "/signin?fresh=1&") {
+		t.Errorf("disconnecting leads to %s", to)
+	}
+	r := w.ask("ann", payment)
+	b.press(b.open(r), "/approve").want(http.StatusSeeOther)
+	if d := w.read(r).Decisions[0]; d.Level != approvals.LevelSession || !d.AuthTime.IsZero() {
+		t.Errorf("decided with level %v, auth_time %v", d.Level, d.AuthTime)
+	}
+	b.press(b.abroad(p, b.get("/signin/corp?fresh=1&next=/accounts")), "/back").want(http.StatusUnprocessableEntity)
+	p.SignIn(upstreamtest.User{"sub": "a-1", "auth_time": w.clock().Unix()})
+	b.follow(b.press(b.abroad(p, b.get("/signin/corp?fresh=1&next=/accounts")), "/back")).want(http.StatusOK)
+	b.press(b.get("/accounts"), "/accounts/disconnect").want(http.StatusSeeOther)
+	b.get("/accounts").want(http.StatusOK, "Not connected.")
+}
+
 // What can happen on the way has a plain page with the other ways in, and none of the provider's words.
 func TestUpstreamProblems(t *testing.T) {
 	tests := []struct {

@@ -173,7 +173,7 @@ func (h *Handler) recogniseUpstream(v *visit, bound string, b upstream.Back) (*h
 	if v.who != nil && v.who.Person == p.ID && v.who.Level > proof.Level && !proof.Fresh {
 		return nil, h.Upstream.Commit(v.Context(), proof)
 	}
-	cookie, writes := h.start(v, p, session{Level: proof.Level, AMR: proof.AMR, Proved: proof.AuthTime})
+	cookie, writes := h.start(v, p, session{Level: proof.Level, AMR: proof.AMR, Vouched: true, Proved: proof.AuthTime})
 	if err := h.Upstream.Commit(v.Context(), proof, writes...); err != nil {
 		return nil, err
 	}

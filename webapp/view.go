@@ -317,7 +317,7 @@ func (view *requestView) result(v *visit, r *approvals.Request, state approvals.
 		}
 	}
 	confirmed := !v.who.Confirmed.IsZero() && last.AuthTime.Equal(v.who.Confirmed)
-	signedIn := confirmed || last.AuthTime.Equal(v.who.AuthTime)
+	signedIn := confirmed || last.AuthTime.Equal(v.who.provedAt())
 	decidedHere := signedIn && last.Device == device(v.UserAgent())
 	if view.Tone != "quiet" && !decidedHere && len(r.Decisions) > 0 {
 		view.elsewhere(v, last, at)

@@ -148,7 +148,7 @@ type Proof struct {
 	Level    approvals.Level // at most [approvals.LevelSession]
 	AMR      []string        // of RFC 8176, as the provider said
 	At       time.Time
-	AuthTime time.Time // when the person signed in there; At when the provider does not say
+	AuthTime time.Time // when the person signed in there; zero when the provider does not say
 	Writes   []approvals.Write
 
 	provider *provider
@@ -185,7 +185,7 @@ func (k *Keeper) signIn(ctx context.Context, p *provider, bound string, b Back) 
 	if who.label != "" {
 		a.Label = who.label
 	}
-	if who.authTime.IsZero() || who.authTime.After(now) {
+	if who.authTime.After(now) { // within the leeway
 		who.authTime = now
 	}
 	return Proof{Wish: who.Wish, Person: s.Person, Level: who.level, AMR: who.amr, At: now, AuthTime: who.authTime,
