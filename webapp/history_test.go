@@ -113,6 +113,36 @@ func TestHistoryAfterWrongCodes(t *testing.T) {
 	b.get(at).want(http.StatusOK, "Nobody decided this.")
 }
 
+// TestStoredWays: the page says how a decision came in, and calls simulated only what is.
+func TestStoredWays(t *testing.T) {
+	const simulated, page = "Simulated: nobody pressed anything", "On this site"
+	for _, tt := range []struct {
+		name  string
+		a     approvals.Answer
+		want  []string
+		lacks []string
+	}{
+		{"page", approvals.Answer{Level: approvals.LevelSession, AMR: []string{"otp"}, Via: "page"},
+			[]string{page, "Signed in: one-time code"}, []string{simulated}},
+		{"text message", approvals.Answer{Level: approvals.LevelLink, AMR: []string{"sms"}, Via: "sms"},
+			[]string{"By reply to a text message", "By your phone number alone: text message from it"},
+			[]string{simulated, page, "By the link alone"}},
+		{"simulator", approvals.Answer{Level: approvals.LevelSession, Via: "dev", Simulated: true}, []string{simulated}, []string{page}},
+		{"nobody knows", approvals.Answer{Level: approvals.LevelSession}, nil, []string{simulated, page}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, false)
+			r := w.ask("ann", payment)
+			tt.a.By, tt.a.Locale = "ann", "en"
+			_, err := w.desk.Deny(t.Context(), r.ID, tt.a)
+			check(t, err)
+			b := w.signedIn("ann")
+			b.get("/history/"+string(r.ID)).want(http.StatusOK, tt.want...).lacks(tt.lacks...)
+			b.get("/history/" + string(r.ID) + "?lang=ko").want(http.StatusOK).lacks("history.")
+		})
+	}
+}
+
 // TestStoredDiffers: bytes that were changed in the store do not pass for what was decided on.
 func TestStoredDiffers(t *testing.T) {
 	w := newWorld(t, false)

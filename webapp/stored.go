@@ -33,7 +33,7 @@ type storedShown struct {
 	Word   string // key of the decision; "" when there was none
 	At     string
 	Device string
-	Via    string // key
+	Via    string // key; "" when nothing is known
 	Level  string // key
 	Method string
 	AMR    string // as it is in tokens
@@ -94,23 +94,29 @@ func decisionShown(r *approvals.Request, d approvals.Decision, lang string) stor
 	case d.Reported:
 		shown.Word = "history.reported"
 	}
-	shown.Via = "history.byPage"
-	if d.Simulated || d.Via != "page" {
+	shown.Via, shown.Level = viaWords[d.Via], levelWords[d.Level]
+	switch {
+	case d.Simulated:
 		shown.Via = "history.byDev"
+	case d.Via == "sms":
+		shown.Level = "history.level.number"
 	}
-	shown.Level, shown.Method, shown.AMR, shown.ACR = levelWords[d.Level], methodWords(d.AMR, lang), strings.Join(d.AMR, " "), d.Level.ACR()
+	shown.Method, shown.AMR, shown.ACR = methodWords(d.AMR, lang), strings.Join(d.AMR, " "), d.Level.ACR()
 	if !d.AuthTime.IsZero() {
 		shown.Since = dated(d.AuthTime, r.Zone, lang)
 	}
 	return shown
 }
 
+// viaWords say by which way a decision came in.
+var viaWords = map[string]string{"page": "history.byPage", "sms": "history.bySMS"}
+
 // levelWords say how well the person was known.
 var levelWords = map[approvals.Level]string{approvals.LevelNone: "history.level.none", approvals.LevelLink: "history.level.link",
 	approvals.LevelSession: "history.level.session", approvals.LevelPasskey: "history.level.passkey"}
 
-// amrWords are the methods of RFC 8176 that our own sign-in has, in plain words. Others go by their name.
-var amrWords = map[string]string{"otp": "history.amr.otp", "pop": "history.amr.pop", "hwk": "history.amr.hwk",
+// amrWords are the methods of RFC 8176 that our own ways of deciding have, in plain words. Others go by their name.
+var amrWords = map[string]string{"otp": "history.amr.otp", "sms": "history.amr.sms", "pop": "history.amr.pop", "hwk": "history.amr.hwk",
 	"swk": "history.amr.swk", "user": "history.amr.user", "mfa": "history.amr.mfa"}
 
 func methodWords(amr []string, lang string) string {
