@@ -127,6 +127,8 @@ func TestStoredWays(t *testing.T) {
 		{"text message", approvals.Answer{Level: approvals.LevelLink, AMR: []string{"sms"}, Via: "sms"},
 			[]string{"By reply to a text message", "By your phone number alone: text message from it"},
 			[]string{simulated, page, "By the link alone"}},
+		{"signed in by passkey", approvals.Answer{Level: approvals.LevelPasskey, AMR: []string{"pop", "user"}, Via: "page"},
+			[]string{"Signed in by passkey: key on the device"}, []string{"Confirmed by passkey"}},
 		{"simulator", approvals.Answer{Level: approvals.LevelSession, Via: "dev", Simulated: true}, []string{simulated}, []string{page}},
 		{"nobody knows", approvals.Answer{Level: approvals.LevelSession}, nil, []string{simulated, page}},
 	} {

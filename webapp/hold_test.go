@@ -194,6 +194,7 @@ func TestDecisionKeepsItsProof(t *testing.T) {
 	if _, err := passkey.VerifyEvidence(proof, m); err != nil {
 		t.Error(err)
 	}
+	w.signedIn("ann").get("/history/"+string(r.ID)).want(http.StatusOK, "Confirmed by passkey")
 	if _, err := passkey.VerifyEvidence([]byte(shown.byID("decision-proof")), m); err != nil {
 		t.Errorf("as shown: %v", err)
 	}

@@ -100,6 +100,8 @@ func decisionShown(r *approvals.Request, d approvals.Decision, lang string) stor
 		shown.Via = "history.byDev"
 	case d.Via == "sms":
 		shown.Level = "history.level.number"
+	case len(d.Proof) > 0:
+		shown.Level = "history.level.confirmed"
 	}
 	shown.Method, shown.AMR, shown.ACR = methodWords(d.AMR, lang), strings.Join(d.AMR, " "), d.Level.ACR()
 	if !d.AuthTime.IsZero() {
@@ -111,7 +113,8 @@ func decisionShown(r *approvals.Request, d approvals.Decision, lang string) stor
 // viaWords say by which way a decision came in.
 var viaWords = map[string]string{"page": "history.byPage", "sms": "history.bySMS"}
 
-// levelWords say how well the person was known.
+// levelWords say how well the person was known. A passkey that confirmed the very decision is more than any of them, and
+// has left its proof.
 var levelWords = map[approvals.Level]string{approvals.LevelNone: "history.level.none", approvals.LevelLink: "history.level.link",
 	approvals.LevelSession: "history.level.session", approvals.LevelPasskey: "history.level.passkey"}
 
