@@ -23,7 +23,7 @@ type Agent struct {
 	Audiences []string `json:"allowed_audiences,omitempty"` // none: the default audience only
 	Disabled  bool     `json:"disabled,omitempty"`
 
-	// DisabledWhy is empty for an agent that an operator has disabled, or [DisabledReported].
+	// DisabledWhy is empty for an agent that an operator has disabled, or [DisabledReported] or [DisabledDeleted].
 	DisabledWhy string `json:"disabled_why,omitempty"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -37,6 +37,10 @@ type Agent struct {
 
 // DisabledReported is why an agent is disabled that several people have reported; [Desk.Clear] enables it again.
 const DisabledReported = "reported"
+
+// DisabledDeleted is why an agent is disabled that wanted to be deleted while reports of it stood: it is kept for the
+// operator who looks into them.
+const DisabledDeleted = "deleted"
 
 // MayAsk reports whether the agent may use an authorization_details type; [TypeGeneric] is every one that is not known.
 func (a *Agent) MayAsk(typ string) bool {

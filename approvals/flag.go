@@ -80,6 +80,15 @@ func (d *Desk) Flagged(ctx context.Context) (map[AgentID]Flags, error) {
 	return out, nil
 }
 
+// Reported tells whether reports of an agent stand that no operator has looked into.
+func (d *Desk) Reported(ctx context.Context, agent AgentID) (bool, error) {
+	found, err := d.records.Scan(ctx, FlagReported.kind(), flagKey(agent, ""), 1)
+	if err != nil {
+		return false, fmt.Errorf("look for reports of %s: %w", agent, err)
+	}
+	return len(found) > 0, nil
+}
+
 // suspendAfter is how many people have to report an agent before it may ask nobody any more.
 const suspendAfter = 2
 
@@ -176,20 +185,22 @@ func (d *Desk) changeAgent(ctx context.Context, id AgentID, change func(*Agent) 
 
 // Clear is for an operator who has looked into the flags of an agent: they are lifted, the people who reported it are
 // asked again, unless they have disconnected it as well, and an agent that was suspended for reports may ask. It returns how
-// many reports there were. It can be done again from any point.
+// many reports there were. An agent that is gone may have left flags; without any it is [ErrNotFound]. It can be done again
+// from any point.
 func (d *Desk) Clear(ctx context.Context, agent AgentID) (reports int, err error) {
 	ctx = context.WithoutCancel(ctx)
-	if _, err := d.directory.Agent(ctx, agent); err != nil {
-		return 0, fmt.Errorf("client_id %s: %w", agent, err)
-	}
+	lifted := 0
 	for _, why := range flagReasons {
 		n, err := d.lift(ctx, agent, why)
 		if err != nil {
 			return reports, fmt.Errorf("clear %s: %w", agent, err)
 		}
-		if why == FlagReported {
+		if lifted += n; why == FlagReported {
 			reports = n
 		}
+	}
+	if _, err := d.directory.Agent(ctx, agent); lifted == 0 && err != nil {
+		return 0, fmt.Errorf("client_id %s: %w", agent, err)
 	}
 	_, err = d.changeAgent(ctx, agent, func(a *Agent) bool {
 		if a.DisabledWhy != DisabledReported {

@@ -171,6 +171,27 @@ func TestClearLeavesDisabled(t *testing.T) {
 	}
 }
 
+// TestClearGone: the flags of an agent that is gone can be lifted, and the people who reported it are freed of the block.
+func TestClearGone(t *testing.T) {
+	o := newOffice(t)
+	_, err := o.report(o.Desk, "ann")
+	must(t, err)
+	must(t, o.dir.RemoveAgent(t.Context(), o.agent("bot")))
+	for _, want := range []struct {
+		reports int
+		err     error
+	}{{1, nil}, {0, approvals.ErrNotFound}} {
+		if n, err := o.Clear(t.Context(), "bot"); n != want.reports || !errors.Is(err, want.err) {
+			t.Errorf("clear: %d, %v, want %d, %v", n, err, want.reports, want.err)
+		}
+	}
+	flags, err := o.Flagged(t.Context())
+	must(t, err)
+	if pair, err := o.Pair(t.Context(), "ann", "bot"); err != nil || pair.Blocked() || len(flags) > 0 {
+		t.Errorf("left: %v, blocked %v, %v", flags, pair.Blocked(), err)
+	}
+}
+
 // TestReportCrash: whatever write is the last one before a crash, either nothing was decided, or the next start brings
 // the report to its end: the agent is suspended and everything of it withdrawn.
 func TestReportCrash(t *testing.T) {

@@ -9,7 +9,8 @@
 //	GET, POST /userinfo                            userinfo.go     OpenID Connect Core 5.3
 //	POST /requests/status, /requests/cancel        status.go       ours
 //	POST /register (off by default)                register.go     RFC 7591 3
-//	GET, PUT, DELETE /register/{client_id}         register.go     RFC 7592 2
+//	GET, PUT /register/{client_id}                 register.go     RFC 7592 2
+//	DELETE /register/{client_id}                   registerdelete.go  RFC 7592 2.3
 //	GET /.well-known/openid-configuration          metadata.go     OpenID Connect Discovery 4
 //	GET /.well-known/oauth-authorization-server    metadata.go     RFC 8414 3
 //	GET /.well-known/jwks.json                     metadata.go     RFC 7517 5

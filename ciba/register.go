@@ -63,7 +63,7 @@ func (r *registration) renew(root *keys.Root, id approvals.AgentID, oldUntil tim
 // accepts compares a registration access token with all that are good. Whoever has none is refused in the same time.
 func (r *registration) accepts(root *keys.Root, id, token string, now time.Time) bool {
 	tokens := []Secret{{}}
-	if r != nil {
+	if r != nil && len(r.Tokens) > 0 {
 		tokens = r.Tokens
 	}
 	ok := false
@@ -89,6 +89,9 @@ func (h *Handler) register(c *call) ([]byte, error) {
 	}
 	for range maxTries {
 		token, err := h.initial(c) // again: somebody may have used it
+		if err == nil {
+			err = h.unheld(c, token)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -262,64 +265,6 @@ func (c *Client) ownSecrets() []Secret {
 		return nil
 	}
 	return c.Secrets
-}
-
-// deleteClient answers RFC 7592 section 2.3. The client is disabled first, then its pending requests are withdrawn
-// (REQ-036), and then it is gone; who is cut off in between can delete again.
-func (h *Handler) deleteClient(c *call) ([]byte, error) {
-	if err := h.manage(c); err != nil {
-		return nil, err
-	}
-	ctx := context.WithoutCancel(c.r.Context()) // half a deletion is none
-	off := *c.agent
-	off.Disabled = true
-	if !c.agent.Disabled {
-		if err := h.Directory.SaveAgent(ctx, &off); err != nil {
-			return nil, err
-		}
-	}
-	by := approvals.Actor{Kind: "agent", ID: string(c.agent.ID)}
-	n, err := h.Desk.CancelAll(ctx, approvals.Query{Agent: c.agent.ID}, by, approvals.NotEligible)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.remove(ctx, c.agent.ID); err != nil {
-		return nil, err
-	}
-	c.status = http.StatusNoContent
-	h.logRegistration(c, "client deleted itself", slog.Int("withdrawn", n))
-	return nil, nil
-}
-
-func (h *Handler) remove(ctx context.Context, id approvals.AgentID) error {
-	for range maxTries {
-		agent, err := h.Directory.Agent(ctx, id)
-		if errors.Is(err, approvals.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		count, err := h.census(ctx)
-		if err != nil {
-			return err
-		}
-		count.Clients = max(0, count.Clients-1)
-		err = h.Directory.RemoveAgent(ctx, agent, count.write())
-		if err == nil {
-			h.clients.forget(id)
-		}
-		if !errors.Is(err, approvals.ErrConflict) {
-			return err
-		}
-	}
-	return approvals.ErrConflict
-}
-
-// forget drops what is in memory about a client that is gone.
-func (cs *clients) forget(id approvals.AgentID) {
-	cs.parsed.Delete(id)
-	cs.remote.sources.Delete(string(id))
 }
 
 var (

@@ -1,6 +1,7 @@
 package ciba
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -211,5 +212,87 @@ func TestDeleteRegistrationAgain(t *testing.T) {
 	must(t, s.Directory.SaveAgent(t.Context(), &disabled))
 	if a := s.json("DELETE", place(mine), mine.text("registration_access_token"), ""); a.status != http.StatusNoContent {
 		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// reported has Ann report a new request of a registered client.
+func (s *service) reported(t *testing.T, client answer) {
+	t.Helper()
+	handle := s.post("/bc-authorize", bc("client_id", "", "client_secret", ""), "Authorization",
+		basicOf(client.text("client_id"), client.text("client_secret"))).text("auth_req_id")
+	r, err := s.Desk.Request(t.Context(), idOf(handle))
+	must(t, err)
+	_, err = s.Desk.Report(t.Context(), r.ID, s.answer(r))
+	must(t, err)
+}
+
+// REQ-266: a reported client does not shed its reports by deleting itself and registering again: what it came by is held
+// until an operator has looked, and then it is gone.
+func TestDeleteReported(t *testing.T) {
+	row(t, "REQ-266")
+	t.Parallel()
+	s := newService(t, selfService)
+	token, others := s.initialToken(t, 5, travelBounds), s.initialToken(t, 5, travelBounds)
+	mine := s.register(t, token)
+	id, access := approvals.AgentID(mine.text("client_id")), mine.text("registration_access_token")
+	s.reported(t, mine)
+	if a := s.register(t, token); a.status != 201 {
+		t.Fatalf("one report holds the token: %d %s", a.status, a.raw)
+	}
+	for _, want := range []int{204, 401} {
+		if a := s.json("DELETE", place(mine), access, ""); a.status != want {
+			t.Errorf("DELETE: %d %s, want %d", a.status, a.raw, want)
+		}
+	}
+	for _, method := range []string{"GET", "PUT"} {
+		if a := s.json(method, place(mine), access, "{}"); a.status != 401 {
+			t.Errorf("%s after it: %d", method, a.status)
+		}
+	}
+	left, err := s.Directory.Agent(t.Context(), id)
+	if err != nil || !left.Disabled || left.DisabledWhy != approvals.DisabledDeleted {
+		t.Errorf("left of it: %+v, %v", left, err)
+	}
+	if a := s.register(t, token); a.status != 401 {
+		t.Errorf("again with the same token: %d %s", a.status, a.raw)
+	}
+	if a := s.register(t, others); a.status != 201 {
+		t.Errorf("with another one: %d %s", a.status, a.raw)
+	}
+	if n, err := s.Clear(t.Context(), id); n != 1 || err != nil {
+		t.Errorf("clear: %d, %v", n, err)
+	}
+	if _, err := s.Directory.Agent(t.Context(), id); !errors.Is(err, approvals.ErrNotFound) {
+		t.Errorf("after it: %v", err)
+	}
+	if count, err := s.census(t.Context()); err != nil || count.Clients != 2 {
+		t.Errorf("counted: %+v, %v", count, err)
+	}
+	if a := s.register(t, token); a.status != 201 {
+		t.Errorf("after it: %d %s", a.status, a.raw)
+	}
+}
+
+// REQ-266: an initial access token registers nobody while a client that came by it is suspended.
+func TestSuspendedHoldsToken(t *testing.T) {
+	row(t, "REQ-266")
+	t.Parallel()
+	s := newService(t, selfService)
+	token := s.initialToken(t, 5, travelBounds)
+	mine := s.register(t, token)
+	id := approvals.AgentID(mine.text("client_id"))
+	s.reported(t, mine)
+	agent, err := s.Directory.Agent(t.Context(), id)
+	must(t, err)
+	suspended := *agent
+	suspended.Disabled, suspended.DisabledWhy = true, approvals.DisabledReported
+	must(t, s.Directory.SaveAgent(t.Context(), &suspended))
+	if a := s.register(t, token); a.status != 401 {
+		t.Errorf("suspended: %d %s", a.status, a.raw)
+	}
+	_, err = s.Clear(t.Context(), id)
+	must(t, err)
+	if a := s.register(t, token); a.status != 201 {
+		t.Errorf("cleared: %d %s", a.status, a.raw)
 	}
 }

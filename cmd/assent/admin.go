@@ -42,7 +42,7 @@ type (
 		Scopes     []string  `json:"scopes,omitempty"`
 		Audiences  []string  `json:"allowed_audiences,omitempty"`
 		Disabled   bool      `json:"disabled"`
-		Why        string    `json:"disabled_why,omitempty"` // "reported": suspended, and agent clear enables it
+		Why        string    `json:"disabled_why,omitempty"` // "reported": suspended, and agent clear enables it; "deleted": kept until then
 		CreatedAt  time.Time `json:"created_at"`
 		approvals.Flags
 	}
@@ -318,7 +318,7 @@ func (a *admin) enableAgent(r *http.Request) (any, error) {
 }
 
 func (a *admin) clearAgent(r *http.Request) (any, error) {
-	n, err := a.s.desk.Clear(r.Context(), approvals.AgentID(r.PathValue("id")))
+	n, err := a.s.agents.Clear(r.Context(), approvals.AgentID(r.PathValue("id")))
 	return cleared{n}, err
 }
 
