@@ -117,18 +117,21 @@ func TestLadderStory(t *testing.T) {
 	ok(person.openRequestAt(ctx, linkIn(p.texts(t, 1)[0].Body)))
 	ok(person.press(ctx, "/deny", nil))
 	p.carries(t, person, canaryToken)
+	if notice := p.texts(t, 2)[1]; !strings.Contains(notice.Body, "A device was added to your account") {
+		t.Fatalf("of the new device the person is told %q", notice.Body)
+	}
 
 	p.fcm(t, fcmsim.Behaviour{Status: 503, Code: "UNAVAILABLE", After: 45})
 	handle := must(t, 200)(agent.ask(ctx, url.Values{"requested_expiry": {"1200"}}, nil)).member("auth_req_id")
 	becomes(t, data, handle, "push send_failed")
 	advanceClock(t, p, 40*time.Second)
-	if n := len(p.texts(t, 0)); n != 1 {
-		t.Fatalf("%d text messages while the push message has its turn, want the old one", n)
+	if n := len(p.texts(t, 0)); n != 2 {
+		t.Fatalf("%d text messages while the push message has its turn, want the old ones", n)
 	}
 	advanceClock(t, p, 25*time.Second)
 	so := []string{"push send_failed", "push send_failed", "sms accepted"}
 	becomes(t, data, handle, so...)
-	texts := p.texts(t, 2)
+	texts := p.texts(t, 3)
 	p.fcm(t, fcmsim.Behaviour{})
 	advanceClock(t, p, 130*time.Second)
 	so = append(so, "push accepted")
@@ -140,7 +143,7 @@ func TestLadderStory(t *testing.T) {
 		t.Errorf("at half time the device has %+v", got)
 	}
 
-	ok(person.openRequestAt(ctx, linkIn(texts[1].Body)))
+	ok(person.openRequestAt(ctx, linkIn(texts[2].Body)))
 	ok(person.press(ctx, "/approve", nil))
 	must(t, 200)(agent.poll(ctx, handle, nil))
 	if got := p.pushed(t, canaryToken, 4); len(got) != 4 || got[3].Data["kind"] != "closed" ||
@@ -148,8 +151,8 @@ func TestLadderStory(t *testing.T) {
 		t.Errorf("after the approval the device has %+v", got)
 	}
 	advanceClock(t, p, time.Hour)
-	if n, m := len(p.pushed(t, canaryToken, 4)), len(p.texts(t, 2)); n != 4 || m != 2 {
-		t.Errorf("%d push messages and %d texts in the end, want 4 and 2", n, m)
+	if n, m := len(p.pushed(t, canaryToken, 4)), len(p.texts(t, 3)); n != 4 || m != 3 {
+		t.Errorf("%d push messages and %d texts in the end, want 4 and 3", n, m)
 	}
 	state, lines := toldOf(t, data, handle)
 	if state != approvals.Redeemed || !slices.Contains(lines, "push retracted") {
