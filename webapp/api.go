@@ -29,6 +29,7 @@ var faults = []struct {
 	words  string
 }{
 	{errSignIn, http.StatusForbidden, "sign_in_required", "Sign in, or send an enrolment code."},
+	{errNotFresh, http.StatusForbidden, "sign_in_required", "Sign in again: the sign-in is more than ten minutes old."},
 	{errDeadEnrolment, http.StatusForbidden, "invalid_enrolment",
 		"The enrolment code is unknown, used or over. Show a new one on the page."},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "invalid_request", "The body is too large."},

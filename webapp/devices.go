@@ -150,9 +150,12 @@ func (h *Handler) devices(v *visit) (reply, error) {
 	return reply{http.StatusOK, map[string][]Device{"devices": list}}, nil
 }
 
-// removeDevice forgets a device of whoever is signed in.
+// removeDevice forgets a device of whoever has signed in just now.
 func (h *Handler) removeDevice(v *visit) (reply, error) {
 	if err := h.owner(v); err != nil {
+		return reply{}, err
+	}
+	if err := v.isFresh(); err != nil {
 		return reply{}, err
 	}
 	h.touch(v)

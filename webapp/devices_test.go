@@ -143,6 +143,13 @@ func TestDevicesBySession(t *testing.T) {
 	if n := len(w.drawer.of("ann")); n != 1 {
 		t.Fatalf("%d devices of Ann after Min has tried to remove them", n)
 	}
+	w.advance(freshFor + time.Second)
+	ann.call("DELETE", "/me/devices/phone-1", "").says(http.StatusForbidden, "error", "sign_in_required")
+	stale := ann.post("/devices/phone-1/remove", ann.get("/devices").form("/devices").fields).want(http.StatusSeeOther)
+	if to := stale.header.Get("Location"); to != "/signin?fresh=1&next=%2Fdevices" {
+		t.Errorf("removing leads to %s", to)
+	}
+	ann.byCode("ann")
 	ann.call("DELETE", "/me/devices/phone-1", "").want(http.StatusNoContent)
 	ann.call("DELETE", "/me/devices/phone-1", "").says(http.StatusNotFound, "error", "not_found")
 }

@@ -164,6 +164,9 @@ func (h *Handler) dropDevice(v *visit) (answer, error) {
 	if err := h.managed(v); err != nil {
 		return answer{}, err
 	}
+	if err := v.isFresh(); err != nil {
+		return answer{}, err
+	}
 	err := h.Devices.Remove(v.Context(), v.who.Person, v.PathValue("device"))
 	if err != nil && !errors.Is(err, approvals.ErrNotFound) { // sent twice
 		return answer{}, fmt.Errorf("remove device: %w", err)

@@ -52,7 +52,7 @@ func parseForm(raw string, fields ...string) (url.Values, error) {
 	return values, nil
 }
 
-var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|agents|history|history/[0-9a-z]{26}|agents/[A-Za-z0-9._~-]{1,255}|passkeys|sessions|settings|accounts)$`)
+var ownPage = regexp.MustCompile(`^/(requests/[0-9a-z]{26}|agents|history|history/[0-9a-z]{26}|agents/[A-Za-z0-9._~-]{1,255}|passkeys|sessions|settings|accounts|devices)$`)
 
 // ownPath returns where a visitor may be sent after sign-in: a request, a page about the account, or the inbox. Anything
 // else, and every other site, is the inbox.

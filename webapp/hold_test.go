@@ -36,6 +36,7 @@ func TestHeldFromHighApprovals(t *testing.T) {
 		{"the first passkey, an hour after the invitation", func(t *testing.T, w *world) (*browserOf, signs) {
 			b, d := w.signedIn("ann"), newDevice()
 			w.advance(directly + time.Second)
+			b.byCode("ann")
 			b.use(b.get("/passkeys"), "/passkeys", d.Create).want(http.StatusSeeOther)
 			return b, d.Get
 		}, true},

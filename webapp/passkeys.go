@@ -27,6 +27,7 @@ type passkeysView struct {
 	Token   string
 	Suggest string // name for a new one: this device
 	Room    bool   // for one more
+	Again   string // where to sign in anew before one is added; "" when that is not needed
 	Alone   bool   // the only one is the only way in, and stays
 	Stale   bool   // removing one takes a new sign-in
 	Problem string // key
@@ -66,6 +67,12 @@ func (h *Handler) showPasskeys(v *visit, problem error) (answer, error) {
 	view := &passkeysView{Token: h.formToken(v.who, formPasskeys), Suggest: device(v.UserAgent()),
 		Room: len(list) < passkey.Max, Alone: len(list) == 1 && !another,
 		Stale: v.isFresh() != nil}
+	switch err := h.mayAdd(v); {
+	case errors.Is(err, errNotFresh):
+		view.Again = v.path("/signin?fresh=1&next=" + url.QueryEscape(v.path("/passkeys")))
+	case err != nil:
+		return answer{}, err
+	}
 	for _, c := range list {
 		view.Rows = append(view.Rows, h.passkeyRow(v, c))
 	}
@@ -116,6 +123,9 @@ func (h *Handler) beginPasskey(v *visit) (answer, error) {
 	if _, err := h.keeping(v); err != nil {
 		return answer{}, err
 	}
+	if err := h.mayAdd(v); err != nil {
+		return answer{}, err
+	}
 	options, err := h.passkeys.BeginAdd(v.Context(), v.owner(), v.who.ID)
 	if err != nil {
 		return answer{}, err
@@ -133,6 +143,20 @@ func (v *visit) isFresh() error {
 		return errNotFresh
 	}
 	return nil
+}
+
+// mayAdd returns [errNotFresh] unless the person may add a passkey as they are signed in: whoever has copied a cookie makes
+// no way in of their own with it. An invitation leads there, and who reads on for a while comes from it all the same; who
+// could not sign in anew at all has nothing better to show.
+func (h *Handler) mayAdd(v *visit) error {
+	if v.isFresh() == nil || v.who.Invited && h.Now().Sub(v.who.AuthTime) <= directly {
+		return nil
+	}
+	another, _, err := h.otherWayIn(v.Context(), v.who.person, byInvitation)
+	if err == nil && another {
+		err = errNotFresh
+	}
+	return err
 }
 
 // holdOf is how long a passkey that is added now is kept from what takes one: whoever got hold of a phone number, or of a
@@ -154,6 +178,9 @@ func (h *Handler) holdOf(v *visit) (time.Duration, error) {
 func (h *Handler) addPasskey(v *visit) (answer, error) {
 	values, err := h.keeping(v, "name", "ticket", "credential")
 	if err != nil {
+		return answer{}, err
+	}
+	if err := h.mayAdd(v); err != nil {
 		return answer{}, err
 	}
 	a := passkey.Addition{Answer: passkeyAnswer(values), Name: values.Get("name")}

@@ -94,6 +94,26 @@ func (b *browserOf) byCode(who approvals.PersonID) {
 	b.press(ask, "/signin/code", "code", b.w.code(who)).want(http.StatusSeeOther)
 }
 
+// Adding a passkey takes a sign-in of just now; for an hour the invitation is one, and who could not sign in anew goes on.
+func TestPasskeyTakesFreshSignIn(t *testing.T) {
+	w := newNamedWorld(t)
+	b, d := w.signedIn("ann"), newDevice()
+	w.advance(directly)
+	late := b.get("/passkeys").want(http.StatusOK, "Name of the new passkey")
+	w.advance(time.Second)
+	b.get("/passkeys").want(http.StatusOK).link("Sign in again to add a passkey")
+	token := url.Values{"token": {late.form("/passkeys").fields.Get("token")}}
+	for _, at := range []string{"/passkeys/begin", "/passkeys"} {
+		got := b.post(at, token).want(http.StatusSeeOther).header.Get("Location")
+		if got != "/signin?fresh=1&next=%2Fpasskeys" {
+			t.Errorf("%s leads to %s", at, got)
+		}
+	}
+	w.pages.CanSend = func(*approvals.Person) bool { return false }
+	b.use(b.get("/passkeys"), "/passkeys", d.Create).want(http.StatusSeeOther)
+	b.get("/passkeys").want(http.StatusOK).link("Sign in again to add a passkey") // with which there is a way to
+}
+
 func TestEnrolment(t *testing.T) {
 	w := newNamedWorld(t)
 	b, d := w.signedIn("ann"), newDevice()

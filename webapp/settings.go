@@ -291,11 +291,15 @@ func (h *Handler) moved(ctx context.Context, p *approvals.Person, id, to string)
 	return nil
 }
 
-// dropWay forgets a way. A number goes only for whoever has signed in just now, and only if another way in stays.
+// dropWay forgets a way, for whoever has signed in just now: what warns a person is not silenced with a copied cookie. A
+// number goes only if another way in stays.
 func (h *Handler) dropWay(v *visit) (answer, error) {
 	values, p, err := h.set(v, "way")
 	if err != nil {
 		return h.saved(v, "way", nil, err)
+	}
+	if err := v.isFresh(); err != nil {
+		return answer{}, err
 	}
 	ways, err := h.ways(v.Context(), p)
 	if err != nil {
@@ -318,9 +322,6 @@ func (h *Handler) dropWay(v *visit) (answer, error) {
 
 // dropPhone takes a number away from a person.
 func (h *Handler) dropPhone(v *visit, p *approvals.Person) error {
-	if err := v.isFresh(); err != nil {
-		return err
-	}
 	number := p.Phone
 	p.Phone = ""
 	p.Addresses = slices.DeleteFunc(slices.Clone(p.Addresses), func(a approvals.Address) bool { return a.Value == number })

@@ -122,7 +122,7 @@ func TestSettingsOrderAndMute(t *testing.T) {
 	b.post("/settings/mute", forged).want(http.StatusBadRequest)
 }
 
-// A browser or a device goes at once; a number only with a sign-in of just now, and never if it is the only way in.
+// What brings messages goes only with a sign-in of just now, and a number never if it is the only way in.
 func TestSettingsRemove(t *testing.T) {
 	w := newNamedWorld(t)
 	b := w.reachable()
@@ -133,6 +133,9 @@ func TestSettingsRemove(t *testing.T) {
 		t.Fatalf("left: %q", got)
 	}
 	b.pressLabelled(b.get("/settings"), "Remove +49 … 456").want(http.StatusUnprocessableEntity, "your only way in")
+	w.change("ann", func(p *approvals.Person) {
+		p.Addresses = append(p.Addresses, approvals.Address{Channel: "push", Value: "device.2", VerifiedAt: start})
+	})
 	d := newDevice()
 	b.use(b.get("/passkeys"), "/passkeys", d.Create).want(http.StatusSeeOther)
 	w.advance(freshFor + time.Second)
@@ -140,7 +143,12 @@ func TestSettingsRemove(t *testing.T) {
 	if got := door.header.Get("Location"); got != "/signin?fresh=1&next=%2Fsettings" {
 		t.Fatalf("to %s", got)
 	}
+	device := b.pressLabelled(b.get("/settings"), "Remove App on a device").want(http.StatusSeeOther)
+	if got := device.header.Get("Location"); got != "/signin?fresh=1&next=%2Fsettings" || w.order("ann") != "push sms" {
+		t.Fatalf("to %s, left %s", got, w.order("ann"))
+	}
 	b.use(b.follow(door), "/signin/passkey", d.Get).want(http.StatusSeeOther)
+	b.pressLabelled(b.get("/settings"), "Remove App on a device").want(http.StatusSeeOther)
 	b.pressLabelled(b.get("/settings"), "Remove +49 … 456").want(http.StatusSeeOther)
 	ann, err := w.people.Person(t.Context(), "ann")
 	check(t, err)

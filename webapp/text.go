@@ -111,6 +111,7 @@ var texts = map[string]phrase{
 	"passkeys.used":      {"Last used %s.", "마지막 사용: %s."},
 	"passkeys.never":     {"Not used yet.", "아직 쓰지 않았어요."},
 	"passkeys.held":      {"New: confirms approvals that take a passkey from %s.", "새 패스키예요. 패스키가 필요한 승인은 %s부터 할 수 있어요."},
+	"passkeys.again":     {"Sign in again to add a passkey", "패스키를 추가하려면 다시 로그인하기"},
 	"passkeys.fresh":     {"Removing one asks you to sign in again.", "삭제하려면 다시 로그인해 주세요."},
 	"passkeys.remove":    {"Remove", "삭제"},
 	"passkeys.removeOne": {"Remove %s", "%s 삭제"},

@@ -14,6 +14,7 @@ const (
 	byCode wayIn = iota
 	byPasskey
 	byAccount
+	byInvitation // which nobody gives up
 )
 
 // otherWayIn reports whether a person gets in by another way than that one. stays is on what this rests: it commits with

@@ -38,6 +38,7 @@ async function begin(form) {
   const body = new URLSearchParams();
   for (const name of (form.dataset.send || '').split(' ').filter(Boolean)) body.set(name, form.elements[name].value);
   const answer = await fetch(form.dataset.begin, { method: 'POST', body, cache: 'no-store' });
+  if (answer.redirected) location.assign(answer.url); // to a sign-in that is asked for first
   if (!answer.ok) throw new Error('refused');
   return answer.json();
 }
