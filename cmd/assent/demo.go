@@ -63,12 +63,22 @@ func (c *demoCmd) Run(ctx context.Context, s streams) error {
 		defer stop()
 		select {
 		case svc := <-ready:
-			return c.show(ctx, s.out, svc.cfg.Issuer)
+			return c.stay(ctx, s.out, c.show(ctx, s.out, svc.cfg.Issuer))
 		case <-ctx.Done():
 			return nil
 		}
 	})
 	return g.Wait()
+}
+
+// stay keeps serving after the end of the story: the page that says so has yet to be loaded, and its links lead on.
+func (c *demoCmd) stay(ctx context.Context, out io.Writer, err error) error {
+	if c.Yes || err != nil || ctx.Err() != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nLook around on Ann's phone; Ctrl-C ends.")
+	<-ctx.Done()
+	return nil
 }
 
 // show is the demo from the outside: it knows the issuer, the agent's secret and the phone's link.
@@ -103,6 +113,9 @@ func (c *demoCmd) show(ctx context.Context, out io.Writer, issuer string) error 
 	if errors.As(err, &denied) {
 		fmt.Fprintf(out, "Ann said no. Her note for the agent: %q\nNo token was issued.\n", denied.Note)
 		return nil
+	}
+	if errors.Is(err, client.ErrExpired) && !c.Yes {
+		return errors.New("nobody answered within five minutes; run it again")
 	}
 	if err != nil {
 		return err

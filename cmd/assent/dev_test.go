@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -81,6 +84,33 @@ func TestDemo(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}
+	}
+}
+
+// Whoever plays Ann by hand sees the page that says "Approved" and can go on: the demo serves until it is interrupted.
+func TestDemoStays(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	said, w := io.Pipe()
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"demo"}, nil, w, io.Discard); w.Close() }()
+	person, stayed := &demoPerson{}, false
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		if strings.HasSuffix(line, "/dev/phone/ann") {
+			go func() {
+				if err := person.decide(ctx, line); err != nil {
+					t.Error(err)
+					interrupt()
+				}
+			}()
+		}
+		if stayed = strings.Contains(line, "Ctrl-C ends"); stayed {
+			interrupt()
+		}
+	}
+	if got := <-code; got != exitOK || !stayed {
+		t.Errorf("code %d, stayed %v", got, stayed)
 	}
 }
 
