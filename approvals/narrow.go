@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -188,7 +189,22 @@ func lowerAmount(path string, asked any, amount string) (any, error) {
 	case 1:
 		return nil, invalid(path, "must not be more than what was asked")
 	}
+	o["amount"] = likeAmount(amount, asked.(map[string]any)["amount"].(string))
 	return o, nil
+}
+
+// likeAmount writes an amount with at least as many digits after the point as the other one: who asked for "100.00" does
+// not get "40" back.
+func likeAmount(amount, like string) string {
+	whole, fraction, _ := strings.Cut(amount, ".")
+	_, want, _ := strings.Cut(like, ".")
+	if missing := len(want) - len(fraction); missing > 0 {
+		fraction += strings.Repeat("0", missing)
+	}
+	if fraction == "" {
+		return whole
+	}
+	return whole + "." + fraction
 }
 
 // shortenList returns what is kept of a list, in its order, or nil when that is all.

@@ -56,6 +56,27 @@ func TestNarrowedGolden(t *testing.T) {
 	}
 }
 
+// What is granted is written as the agent has written what it asked, however the person types it.
+func TestNarrowKeepsForm(t *testing.T) {
+	rowtest.Row(t, "REQ-102")
+	for _, tt := range []struct{ asked, typed, want string }{
+		{"480.00", "40", `"40.00"`},
+		{"480.00", "40.5", `"40.50"`},
+		{"480.5", "40", `"40.0"`},
+		{"480", "40", `"40"`},
+		{"480", "40.25", `"40.25"`},
+	} {
+		r := shown(t, strings.Replace(payTravel, "480.00", tt.asked, 1))
+		n, err := Renderer{Types: BuiltinTypes()}.Narrow(r, Choice{Parts: map[int]Part{0: {Amount: tt.typed}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(n.Details[0].Raw); !strings.Contains(got, `"amount":`+tt.want) {
+			t.Errorf("%s of %s: %s", tt.typed, tt.asked, got)
+		}
+	}
+}
+
 // A choice that a type does not allow, that is wider than what was asked, or that is none, is refused and says why.
 func TestNarrowRefusals(t *testing.T) {
 	rowtest.Row(t, "REQ-102")
