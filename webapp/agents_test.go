@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,6 +190,38 @@ func TestStoppedIsTrue(t *testing.T) {
 func (w *world) taken(who approvals.PersonID, r *approvals.Request) error {
 	_, err := w.desk.TakeBack(w.t.Context(), r.ID, who)
 	return err
+}
+
+// TestLinkNarrowsOnly: whoever has a link and nothing else may keep an agent away from its person, but gives it nothing
+// back, and does not read what is long past. Dev mode's ceiling makes links as good as anything.
+func TestLinkNarrowsOnly(t *testing.T) {
+	for _, ceiling := range []approvals.Level{approvals.LevelLink, approvals.LevelSession, approvals.LevelPasskey} {
+		w := newWorld(t, true)
+		w.desk.Ceiling = ceiling
+		r := w.ask("ann", payment)
+		b := w.browser()
+		b.follow(b.press(b.get("/r/"+w.handle(r)), "/r/")).want(http.StatusOK)
+		weak := ceiling > approvals.LevelLink
+		refused := func(what string, p *page) {
+			t.Helper()
+			asked := strings.HasPrefix(p.header.Get("Location"), "/signin?next=")
+			if asked != weak {
+				t.Errorf("ceiling %v: %s: %d, %q", ceiling, what, p.status, p.header.Get("Location"))
+			}
+		}
+		paused := b.follow(b.press(b.get("/agents/travel-bot"), "/pause")).want(http.StatusOK, "Paused until")
+		refused("resume", b.press(paused, "/resume"))
+		if p, err := w.desk.Pair(t.Context(), "ann", "travel-bot"); err != nil || p.Paused(w.clock()) != weak {
+			t.Errorf("ceiling %v: paused %v, %v", ceiling, p.Paused(w.clock()), err)
+		}
+		off := b.follow(b.press(b.get("/agents/travel-bot"), "/disconnect")).want(http.StatusOK, "Connect again")
+		refused("reconnect", b.press(off, "/reconnect"))
+		if p, err := w.desk.Pair(t.Context(), "ann", "travel-bot"); err != nil || p.DisconnectedAt.IsZero() == weak {
+			t.Errorf("ceiling %v: disconnected at %v, %v", ceiling, p.DisconnectedAt, err)
+		}
+		refused("the history", b.get("/history"))
+		refused("one of it", b.get("/history/"+string(r.ID)))
+	}
 }
 
 // TestReportedAgent: only a review lifts a report, and the page says so.

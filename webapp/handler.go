@@ -147,8 +147,8 @@ func (h *Handler) routes() http.Handler {
 	get("/", h.inbox)
 	get("/inbox", h.inbox)
 	h.agentRoutes(get, post)
-	get("/history", h.history)
-	get("/history/{id:[0-9a-z]{26}}", h.stored)
+	get("/history", h.atSession(h.history))
+	get("/history/{id:[0-9a-z]{26}}", h.atSession(h.stored))
 	get(idPath, h.request)
 	get(idPath+"/narrow", h.narrow)
 	post(idPath+"/narrow", h.narrowed)
@@ -257,6 +257,17 @@ type answer struct {
 	json    any // for script, in the place of a page
 	to      string
 	cookies []*http.Cookie
+}
+
+// atSession makes a page that takes more than a link, unless dev mode takes links for everything: one that gives an agent
+// something back, or shows what is long past.
+func (h *Handler) atSession(page func(*visit) (answer, error)) func(*visit) (answer, error) {
+	return func(v *visit) (answer, error) {
+		if v.who == nil || v.who.Level < min(approvals.LevelSession, h.Desk.Ceiling) {
+			return answer{}, errSignIn
+		}
+		return page(v)
+	}
 }
 
 // page turns a page function into a handler: it finds out who asks, writes the answer, and is the one place that
