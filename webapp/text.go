@@ -224,6 +224,7 @@ var texts = map[string]phrase{
 		"새로 추가한 패스키, 번호, 기기가 있어서 %s부터 승인할 수 있어요. 거절은 지금 할 수 있어요."},
 	"ask.noPasskey": {"Approving this takes a passkey, and you have none yet. You can deny.", "이 요청을 승인하려면 패스키가 필요한데 아직 없어요. 거절은 할 수 있어요."},
 	"ask.decide":    {"Your decision", "결정"},
+	"ask.below":     {"More below", "아래에 더 있어요"},
 	"units":         {" d| h| min| s", "일|시간|분|초"},
 	"say.120":       {"2 minutes left", "2분 남았어요"},
 	"say.30":        {"30 seconds left", "30초 남았어요"},

@@ -696,6 +696,29 @@ func TestUX15DenyIsAsLargeAsApprove(t *testing.T) {
 	}
 }
 
+// What is compared stands above the two buttons without scrolling, and so does a sentence for each of several objects.
+// While the buttons cover something that is to be read, their edge says so.
+func TestUX15FirstView(t *testing.T) {
+	t.Parallel()
+	for _, lang := range []string{"en", "ko"} {
+		s := newStage(t, lang)
+		for _, details := range []string{payment, two} {
+			s.see(s.ask(details))
+			s.screen(390, 844, "light")
+			s.until("the edge", "!!document.querySelector('.bar.covers')")
+			if hidden := s.finds(`JSON.stringify([...document.querySelectorAll('.code, .trust, .parts li')].filter((e) =>
+				e.getBoundingClientRect().bottom > document.querySelector('.bar').getBoundingClientRect().top).map((e) => e.textContent))`); len(hidden) > 0 {
+				t.Errorf("%s: below the first view: %q", lang, hidden)
+			}
+			if n := evaluate[int](s.chromium, "document.querySelectorAll('.parts li').length"); details == two && n != 2 {
+				t.Errorf("%s: %d sentences for two objects", lang, n)
+			}
+			evaluate[bool](s.chromium, "scrollTo(0, document.body.scrollHeight), true")
+			s.until("no edge", "!document.querySelector('.bar.covers')")
+		}
+	}
+}
+
 // Over the whole life of a request, live regions speak when two minutes, thirty seconds and nothing are left, and say
 // nothing in between; the countdown is silent.
 func TestUX16WhatIsSpoken(t *testing.T) {

@@ -22,6 +22,8 @@ type requestView struct {
 	About     []row  // the agent: who runs it, since when it acts for the person
 	Risks     []row  // reasons to look closer
 	Action    string
+	Parts     []string // a sentence for each of several objects, so that none hides below what fits on a screen
+	Early     bool     // the code stands before the facts: they are many, or none
 	Sections  []section
 	Code      string // binding_message, to compare
 	Typed     string // says that a code is to be typed; "" when none is
@@ -232,6 +234,7 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 		case approvals.RolePart:
 			view.close(at)
 			at = section{Part: f.Label, Action: f.Text}
+			view.Parts = append(view.Parts, f.Text)
 		case approvals.RoleWords:
 			at.Words = append(at.Words, newRow(f))
 		case approvals.RoleWhole:
@@ -245,6 +248,7 @@ func (view *requestView) layOut(shown approvals.Disclosure) {
 		}
 	}
 	view.close(at)
+	view.Early = len(view.Sections) != 1
 }
 
 // initial is the first character of a name.

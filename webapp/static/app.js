@@ -58,6 +58,15 @@ function notice(words = '') {
   if (words) announce(words);
 }
 
+// below marks the edge of the two buttons while they cover something that is to be read before deciding.
+function below() {
+  const bar = $('.bar[data-below]');
+  if (!bar) return;
+  const read = [...document.querySelectorAll('.ask :is(.facts, .risks, .check-code)')].at(-1);
+  const covers = getComputedStyle(bar).position === 'sticky' && read;
+  bar.classList.toggle('covers', covers && read.getBoundingClientRect().bottom > bar.getBoundingClientRect().top + 1);
+}
+
 // ---- Live ------------------------------------------------------------------------------------------------------
 
 // Only a page that somebody sees has a stream: a browser with one window has one, and no page speaks for another.
@@ -83,6 +92,7 @@ function show(html, seen) {
   wind();
   tick();
   arm();
+  below();
   const titled = $('[data-title]', place);
   if (titled) document.title = titled.dataset.title;
   const heading = $('h1', place);
@@ -236,7 +246,9 @@ addEventListener('pageshow', (event) => { if (event.persisted) location.reload()
 addEventListener('load', () => setTimeout(settle, 1000));
 addEventListener('offline', () => { if (place) notice(text.lost); });
 addEventListener('online', () => { if (place && !document.hidden) ask(); });
+for (const moves of ['scroll', 'resize', 'toggle', 'focusin', 'focusout']) addEventListener(moves, below, { capture: true, passive: true });
 if (place) {
+  below();
   wind();
   tick();
   setInterval(tick, 1000);
