@@ -131,29 +131,41 @@ func (d *Desk) Reports() (reports, suspended uint64) { return d.reports.Load(), 
 
 // weigh disables an agent that enough people have reported, and withdraws what it has.
 func (d *Desk) weigh(ctx context.Context, agent AgentID) error {
-	found, err := d.records.Scan(ctx, FlagReported.kind(), flagKey(agent, ""), suspendAfter)
-	if err != nil || len(found) < suspendAfter {
-		return err
-	}
-	if err := d.suspend(ctx, agent); err != nil {
-		return err
+	for try := 1; ; try++ {
+		found, err := d.records.Scan(ctx, FlagReported.kind(), flagKey(agent, ""), suspendAfter)
+		if err != nil || len(found) < suspendAfter {
+			return err
+		}
+		err = d.suspend(ctx, agent, found)
+		if errors.Is(err, ErrConflict) && try < pairTries {
+			continue // an operator may have cleared it: count again
+		}
+		if err != nil {
+			return err
+		}
+		break
 	}
 	by, q := Actor{Kind: "service"}, Query{Agent: agent}
 	if _, err := d.CancelAll(ctx, q, by, NotEligible); err != nil {
 		return err
 	}
-	_, err = d.RevokeAll(ctx, q, Revocation{By: by, Why: RevokedIneligible})
+	_, err := d.RevokeAll(ctx, q, Revocation{By: by, Why: RevokedIneligible})
 	return err
 }
 
-func (d *Desk) suspend(ctx context.Context, agent AgentID) error {
-	changed, err := d.changeAgent(ctx, agent, func(a *Agent) bool {
+// suspend disables an agent as long as the flags stand that speak against it.
+func (d *Desk) suspend(ctx context.Context, agent AgentID, flags []Record) error {
+	var standing []Write
+	for _, rec := range flags {
+		standing = append(standing, Expect(rec.Kind, rec.Key, rec.Revision))
+	}
+	changed, err := d.tryAgent(ctx, agent, func(a *Agent) bool {
 		if a.Disabled {
 			return false
 		}
 		a.Disabled, a.DisabledWhy = true, DisabledReported
 		return true
-	})
+	}, standing...)
 	if changed {
 		d.suspended.Add(1)
 		d.log.WarnContext(ctx, "agent suspended until an operator clears it", "agent", agent, "reported_by_at_least", suspendAfter)
@@ -164,29 +176,34 @@ func (d *Desk) suspend(ctx context.Context, agent AgentID) error {
 // changeAgent changes an agent's record unless change says that there is nothing to change, or there is no such agent.
 func (d *Desk) changeAgent(ctx context.Context, id AgentID, change func(*Agent) bool) (changed bool, err error) {
 	for try := 1; ; try++ {
-		found, err := d.directory.Agent(ctx, id)
-		if errors.Is(err, ErrNotFound) {
-			return false, nil
+		changed, err = d.tryAgent(ctx, id, change)
+		if !errors.Is(err, ErrConflict) || try == pairTries {
+			return changed, err
 		}
-		if err != nil {
-			return false, err
-		}
-		next := *found
-		if !change(&next) {
-			return false, nil
-		}
-		err = d.directory.SaveAgent(ctx, &next)
-		if errors.Is(err, ErrConflict) && try < pairTries {
-			continue
-		}
-		return err == nil, err
 	}
+}
+
+// tryAgent is one try of changeAgent, together with the given record writes.
+func (d *Desk) tryAgent(ctx context.Context, id AgentID, change func(*Agent) bool, also ...Write) (changed bool, err error) {
+	found, err := d.directory.Agent(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	next := *found
+	if !change(&next) {
+		return false, nil
+	}
+	err = d.directory.SaveAgent(ctx, &next, also...)
+	return err == nil, err
 }
 
 // Clear is for an operator who has looked into the flags of an agent: they are lifted, the people who reported it are
 // asked again, unless they have disconnected it as well, and an agent that was suspended for reports may ask. It returns how
-// many reports there were. An agent that is gone may have left flags; without any it is [ErrNotFound]. It can be done again
-// from any point.
+// many reports there were. What is flagged meanwhile stays so. An agent that is gone may have left flags; without any it is
+// [ErrNotFound]. It can be done again from any point.
 func (d *Desk) Clear(ctx context.Context, agent AgentID) (reports int, err error) {
 	ctx = context.WithoutCancel(ctx)
 	lifted := 0
@@ -209,28 +226,49 @@ func (d *Desk) Clear(ctx context.Context, agent AgentID) (reports int, err error
 		a.Disabled, a.DisabledWhy = false, ""
 		return true
 	})
+	if err == nil {
+		err = d.weigh(ctx, agent) // those who reported it meanwhile may be enough
+	}
 	return reports, err
 }
 
 // lift takes the flags of one reason away, each together with the block that it came with.
 func (d *Desk) lift(ctx context.Context, agent AgentID, why FlagReason) (n int, err error) {
-	for {
-		found, err := d.records.Scan(ctx, why.kind(), flagKey(agent, ""), flagsPage)
-		if err != nil || len(found) == 0 {
+	prefix := flagKey(agent, "")
+	for after := prefix; ; {
+		found, err := d.records.ScanAfter(ctx, why.kind(), after, flagsPage)
+		if err != nil {
 			return n, err
 		}
 		for _, rec := range found {
-			_, who, _ := strings.Cut(rec.Key, "/")
-			gone := Delete(rec.Kind, rec.Key, AnyRevision)
-			if why == FlagReported {
-				err = d.changePair(ctx, PersonID(who), agent, func(p *Pair) { p.ReportedAt = time.Time{} }, gone)
-			} else {
-				err = d.records.Apply(ctx, gone)
+			if !strings.HasPrefix(rec.Key, prefix) {
+				return n, nil
 			}
+			gone, err := d.liftOne(ctx, agent, why, rec)
 			if err != nil {
 				return n, err
 			}
-			n++
+			if after = rec.Key; gone {
+				n++
+			}
+		}
+		if len(found) < flagsPage {
+			return n, nil
 		}
 	}
+}
+
+// liftOne leaves a flag that was put again since it was read: nobody has looked into that one.
+func (d *Desk) liftOne(ctx context.Context, agent AgentID, why FlagReason, rec Record) (gone bool, err error) {
+	_, who, _ := strings.Cut(rec.Key, "/")
+	drop := Delete(rec.Kind, rec.Key, rec.Revision)
+	if why == FlagReported { // the block and its flag are written together, so this revision is of this block
+		err = d.changePair(ctx, PersonID(who), agent, func(p *Pair) { p.ReportedAt = time.Time{} }, drop)
+	} else {
+		err = d.records.Apply(ctx, drop)
+	}
+	if errors.Is(err, ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
 }

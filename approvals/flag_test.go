@@ -1,11 +1,13 @@
 package approvals_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"assent/approvals"
 	"assent/ciba/rowtest"
@@ -189,6 +191,91 @@ func TestClearGone(t *testing.T) {
 	must(t, err)
 	if pair, err := o.Pair(t.Context(), "ann", "bot"); err != nil || pair.Blocked() || len(flags) > 0 {
 		t.Errorf("left: %v, blocked %v, %v", flags, pair.Blocked(), err)
+	}
+}
+
+// interrupted does something after the flags were read for the first time, and before anything rests on them.
+type interrupted struct {
+	approvals.Records
+	once sync.Once
+	do   func()
+}
+
+func (i *interrupted) then(kind string) {
+	if kind == "flag.reported" {
+		i.once.Do(i.do)
+	}
+}
+
+func (i *interrupted) Scan(ctx context.Context, kind, prefix string, limit int) ([]approvals.Record, error) {
+	found, err := i.Records.Scan(ctx, kind, prefix, limit)
+	i.then(kind)
+	return found, err
+}
+
+func (i *interrupted) ScanAfter(ctx context.Context, kind, after string, limit int) ([]approvals.Record, error) {
+	found, err := i.Records.ScanAfter(ctx, kind, after, limit)
+	i.then(kind)
+	return found, err
+}
+
+// meanwhile is a desk to which this happens.
+func (o *office) meanwhile(do func()) *approvals.Desk {
+	parts := o.parts(o.store, o.hub)
+	parts.Records = &interrupted{Records: o.store, do: do}
+	return approvals.NewDesk(parts)
+}
+
+// TestClearedWhileWeighed: nobody is suspended for reports that an operator has lifted in between.
+func TestClearedWhileWeighed(t *testing.T) {
+	o := newOffice(t)
+	_, err := o.report(o.Desk, "ann")
+	must(t, err)
+	_, err = o.report(o.meanwhile(func() {
+		if n, err := o.Clear(t.Context(), "bot"); n != 2 || err != nil {
+			t.Errorf("clear: %d, %v", n, err)
+		}
+	}), "bob")
+	must(t, err)
+	flags, err := o.Flagged(t.Context())
+	must(t, err)
+	if bot := o.agent("bot"); bot.Disabled || len(flags) > 0 {
+		t.Errorf("%+v with flags %v", bot, flags)
+	}
+}
+
+// TestReportedWhileCleared: what people report while an operator clears older reports stands, and is weighed.
+func TestReportedWhileCleared(t *testing.T) {
+	o := newOffice(t)
+	o.save(&approvals.Person{ID: "eve", Name: "Eve"})
+	ask := func(who approvals.PersonID) (approvals.ID, approvals.Answer) {
+		r, _, err := o.open(o.another(who, "bot"))
+		must(t, err)
+		a := o.answer(r)
+		a.By = who
+		return r.ID, a
+	}
+	first, answer := ask("ann")
+	again, second := ask("ann")
+	other, third := ask("eve")
+	dir := o.dir
+	_, err := o.beside(brittle{writes: 1}).Report(t.Context(), first, answer) // its rest is left to the sweep
+	must(t, err)
+	o.dir = dir
+	o.wait(time.Second)
+	_, err = o.meanwhile(func() {
+		_, err := o.Report(t.Context(), again, second)
+		must(t, err)
+		_, err = o.Report(t.Context(), other, third)
+		must(t, err)
+	}).Clear(t.Context(), "bot")
+	must(t, err)
+	flags, err := o.Flagged(t.Context())
+	must(t, err)
+	pair, err := approvals.NewDesk(o.parts(o.store, approvals.NewHub())).Pair(t.Context(), "ann", "bot")
+	must(t, err)
+	if bot := o.agent("bot"); !bot.Disabled || flags["bot"].Reports != 2 || !pair.Blocked() {
+		t.Errorf("%+v with flags %v, blocked %v", bot, flags, pair.Blocked())
 	}
 }
 
