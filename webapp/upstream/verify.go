@@ -76,7 +76,7 @@ func (p *provider) verify(ctx context.Context, m *metadata, tokens *oauth2.Token
 // odd says what is wrong about the head of a token; "" when nothing is. An access or a logout token is signed with the
 // same keys, and says what it is (RFC 8725 section 3.11).
 func odd(raw string) string {
-	parsed, err := jose.ParseSigned(raw, algs)
+	parsed, err := jose.ParseSignedCompact(raw, algs)
 	if err != nil || len(parsed.Signatures) != 1 {
 		return "alg"
 	}
