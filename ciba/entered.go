@@ -1,6 +1,7 @@
 package ciba
 
 import (
+	"cmp"
 	"time"
 
 	"assent/approvals"
@@ -23,6 +24,9 @@ var (
 	errEntered   = refuse("invalid_binding_message", "The binding_message must be 2 to 6 digits that are not too simple.")
 	errStaleCode = refuse("invalid_binding_message", "The binding_message was used for this person within 24 hours.")
 )
+
+// Code is what people do with the code that the client shows: compare it, or enter it (binding_code).
+func (c *Client) Code() string { return cmp.Or(c.BindingCode, codeCompare) }
 
 func (c *Client) enters() bool { return c.BindingCode == codeEnter }
 

@@ -303,6 +303,9 @@ func typesOf(a *approvals.Agent, lang string) (out []string) {
 			out = append(out, approvals.Visible(name))
 		}
 	}
+	if a.Generic {
+		out = append(out, say(lang, "type.generic"))
+	}
 	return out
 }
 

@@ -67,6 +67,9 @@ func TestAgents(t *testing.T) {
 	b = w.signedIn("ann")
 	b.get("/agents").want(http.StatusOK, "Travel Bot 30 days: 0 asked")
 	b.get("/agents/mail-bot").want(http.StatusOK, "Mail Bot", "mail-bot", "Operated byExample Mail", "pay money", "read, change, share or delete documents")
+	const anything = "anything else, every value of which you then read as it was sent"
+	b.get("/agents/travel-bot").want(http.StatusOK, anything)
+	b.get("/agents/mail-bot").lacks(anything)
 	korean := w.signedIn("min").get("/agents/other-bot")
 	korean.want(http.StatusOK, "결제", "문서 읽기, 수정, 공유, 삭제", "최근 30일: 요청 0건, 승인 0건, 거절 0건", "1시간 멈춤", "연결 끊기")
 }

@@ -374,6 +374,7 @@ var texts = map[string]phrase{
 	"type.payment":            {"pay money", "결제"},
 	"type.document":           {"read, change, share or delete documents", "문서 읽기, 수정, 공유, 삭제"},
 	"type.tool":               {"run tools", "도구 실행"},
+	"type.generic":            {"anything else, every value of which you then read as it was sent", "그 밖의 모든 일 (보낸 값을 모두 그대로 보여 드려요)"},
 	"history.filter":          {"Filter", "조건으로 찾기"},
 	"history.agent":           {"Agent", "에이전트"},
 	"history.outcome":         {"Outcome", "결과"},

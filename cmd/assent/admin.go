@@ -39,6 +39,8 @@ type (
 		Operator   string    `json:"operator,omitempty"`
 		AuthMethod string    `json:"token_endpoint_auth_method"`
 		Types      []string  `json:"authorization_details_types"`
+		Generic    bool      `json:"generic_types"` // it may ask for types that nobody has described here
+		Code       string    `json:"binding_code"`  // what people do with the code that it shows: compare or enter
 		Scopes     []string  `json:"scopes,omitempty"`
 		Audiences  []string  `json:"allowed_audiences,omitempty"`
 		Disabled   bool      `json:"disabled"`
@@ -285,8 +287,8 @@ func (a *admin) listAgents(r *http.Request) (any, error) {
 		if clientErr != nil {
 			return nil, clientErr
 		}
-		rows = append(rows, agentRow{string(g.ID), g.Name, g.Operator, client.AuthMethod, g.Types, g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt,
-			flags[g.ID]})
+		rows = append(rows, agentRow{string(g.ID), g.Name, g.Operator, client.AuthMethod, g.Types, g.Generic, client.Code(),
+			g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt, flags[g.ID]})
 	}
 	return rows, err
 }

@@ -176,13 +176,14 @@ func (c *agentListCmd) Run(ctx context.Context, s streams) error {
 		return json.NewEncoder(s.out).Encode(list)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tDISABLED\tFLAGS")
+	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tGENERIC\tCODE\tDISABLED\tFLAGS")
 	for _, a := range list {
 		off := yes(a.Disabled)
 		if a.Why != "" {
 			off += " (" + a.Why + ")"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","), off, flagWords(a.Flags))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","),
+			yes(a.Generic), a.Code, off, flagWords(a.Flags))
 	}
 	return w.Flush()
 }
