@@ -118,7 +118,7 @@ func (d *Directory) Find(ctx context.Context, names ...string) (*Person, error) 
 // SavePerson creates a person, or replaces the revision that was read. A name that belongs to somebody else is
 // [ErrTaken]; a person changed in between is [ErrConflict], and is read anew by whoever tries again. also commits in the
 // same transaction: what an edge keeps of one of the person's addresses. A number that is new to somebody who was there
-// before sets [Person.ReachChangedAt], and is told to the person over everything else.
+// before sets [Person.ReachChangedAt], and is told to the person over everything else; so is a number that goes.
 func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -131,7 +131,11 @@ func (d *Directory) SavePerson(ctx context.Context, p *Person, also ...Write) er
 			return err
 		}
 		old = before.names()
-		if p.Phone != "" && p.Phone != before.Phone {
+		switch {
+		case p.Phone == before.Phone:
+		case p.Phone == "":
+			also = append(slices.Clone(also), p.Removed(NoticePhoneGone, "", d.now()))
+		default:
 			p.ReachChangedAt = d.now()
 			also = append(slices.Clone(also), NewNotice(Notice{Person: p.ID, What: NoticePhone,
 				New: Address{Channel: "sms", Value: p.Phone}}, d.now()))

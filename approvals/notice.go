@@ -18,12 +18,17 @@ const (
 	NoticeDevice  = "device"
 	NoticeBrowser = "browser"
 	NoticeAccount = "account" // elsewhere; Where names the provider
+
+	NoticePhoneGone   = "phone_gone"
+	NoticeDeviceGone  = "device_gone"
+	NoticeBrowserGone = "browser_gone"
 )
 
 // noticeLife is how long a notice is worth sending.
 const noticeLife = 24 * time.Hour
 
-// Notice warns a person that their account can be used, or reaches them, in a new way. It commits with what it tells of.
+// Notice warns a person that their account can be used, or reaches them, in a new way, or in one way less. It commits with
+// what it tells of.
 type Notice struct {
 	ID      string    `json:"id"` // random, one for each change
 	Person  PersonID  `json:"person"`
@@ -38,6 +43,13 @@ type Notice struct {
 func NewNotice(n Notice, at time.Time) Write {
 	n.ID, n.Expires = rand.Text(), at.Add(noticeLife)
 	return n.Step(at).Put()
+}
+
+// Removed notes that one of p's addresses was taken away by hand, and makes the write that tells so over those that are
+// left. Nothing leads to the one that is gone, so [Person.ReachChangedAt] gives p the time to miss it.
+func (p *Person) Removed(what, where string, at time.Time) Write {
+	p.ReachChangedAt = at
+	return NewNotice(Notice{Person: p.ID, What: what, Where: where}, at)
 }
 
 // Step is due at once.

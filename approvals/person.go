@@ -38,7 +38,7 @@ type Person struct {
 	// SignedOutAt ends everything that was signed in or bound before it, on every device.
 	SignedOutAt time.Time `json:"signed_out_at,omitzero"`
 
-	// ReachChangedAt is when a number, or a further device, was last added. For a while from then on nobody approves what
+	// ReachChangedAt is when a number, or a further device, was last added, or an address taken away by hand. For a while from then on nobody approves what
 	// takes a passkey: whoever took an account over wants just that.
 	ReachChangedAt time.Time `json:"reach_changed_at,omitzero"`
 

@@ -122,6 +122,10 @@ var warnings = map[string]warning{
 		approvals.NoticeDevice:  {"A device was added to your account.", "A device was added to your account: %s."},
 		approvals.NoticeBrowser: {"Notifications were turned on in a browser.", "Notifications were turned on in a browser: %s."},
 		approvals.NoticeAccount: {"An account elsewhere can now sign you in.", "An account elsewhere can now sign you in: %s."},
+
+		approvals.NoticePhoneGone:   {"A phone number was removed from your account.", "A phone number was removed from your account: %s."},
+		approvals.NoticeDeviceGone:  {"A device was removed from your account.", "A device was removed from your account: %s."},
+		approvals.NoticeBrowserGone: {"Notifications were turned off in a browser.", "Notifications were turned off in a browser: %s."},
 	}},
 	approvals.Korean: {"계정이 바뀌었어요", "직접 하지 않았다면 로그인한 기기를 확인하고 운영자에게 알려 주세요.", map[string][2]string{
 		approvals.NoticePasskey: {"계정에 패스키가 추가됐어요.", "계정에 패스키가 추가됐어요(%s)."},
@@ -129,6 +133,10 @@ var warnings = map[string]warning{
 		approvals.NoticeDevice:  {"계정에 기기가 추가됐어요.", "계정에 기기가 추가됐어요(%s)."},
 		approvals.NoticeBrowser: {"브라우저 알림이 켜졌어요.", "브라우저 알림이 켜졌어요(%s)."},
 		approvals.NoticeAccount: {"다른 서비스 계정이 연결됐어요.", "다른 서비스 계정이 연결됐어요(%s)."},
+
+		approvals.NoticePhoneGone:   {"계정에서 전화번호가 삭제됐어요.", "계정에서 전화번호가 삭제됐어요(%s)."},
+		approvals.NoticeDeviceGone:  {"계정에서 기기가 삭제됐어요.", "계정에서 기기가 삭제됐어요(%s)."},
+		approvals.NoticeBrowserGone: {"브라우저 알림이 꺼졌어요.", "브라우저 알림이 꺼졌어요(%s)."},
 	}},
 }
 
@@ -155,7 +163,8 @@ func (e *notice) message(n Next, _ time.Time) Message {
 		at = "/passkeys"
 	case approvals.NoticeAccount:
 		at = "/accounts"
-	case approvals.NoticePhone, approvals.NoticeDevice, approvals.NoticeBrowser:
+	case approvals.NoticePhone, approvals.NoticeDevice, approvals.NoticeBrowser,
+		approvals.NoticePhoneGone, approvals.NoticeDeviceGone, approvals.NoticeBrowserGone:
 		at = "/settings"
 	}
 	return Message{Kind: KindNotice, ID: messageID(e.n.ID, n), Locale: locale, Title: say.title, Text: text + " " + say.tail,

@@ -89,8 +89,8 @@ func TestNoticeOnce(t *testing.T) {
 	}
 }
 
-// TestNewNumberIsTold: whoever changes a number, the change carries its notice and begins the hold; what is no new number
-// does neither.
+// TestNewNumberIsTold: whoever changes a number or takes it away, the change carries its notice and begins the hold; what
+// is no new number does neither.
 func TestNewNumberIsTold(t *testing.T) {
 	h := newHouse(t)
 	save := func(edit func(*approvals.Person)) *approvals.Person {
@@ -118,7 +118,10 @@ func TestNewNumberIsTold(t *testing.T) {
 		t.Errorf("told %+v", got)
 	}
 	h.clock.Advance(time.Minute)
-	if p := save(func(p *approvals.Person) { p.Phone = "" }); p.ReachChangedAt.Equal(h.clock.Now()) || len(h.mail.Items()) != 1 {
-		t.Error("a number that goes is told")
+	if p := save(func(p *approvals.Person) { p.Phone = "" }); !p.ReachChangedAt.Equal(h.clock.Now()) {
+		t.Errorf("taken away: changed at %s", p.ReachChangedAt)
+	}
+	if got := h.mail.Items(); len(got) != 2 || !strings.Contains(got[1].Message.Text, "A phone number was removed") {
+		t.Errorf("told %+v", got)
 	}
 }

@@ -120,7 +120,8 @@ func change(f func() error) (err error) {
 
 // retire forgets a device of that person together with the address. One that is somebody else's by now stays; nothing
 // there is [approvals.ErrNotFound].
-func (c *Channel) retire(ctx context.Context, person approvals.PersonID, key string) error {
+func (c *Channel) retire(ctx context.Context, person approvals.PersonID, key string,
+	removed func(*approvals.Person, *device) approvals.Write) error {
 	return change(func() error {
 		d, err := c.find(ctx, key)
 		if err != nil {
@@ -142,7 +143,11 @@ func (c *Channel) retire(ctx context.Context, person approvals.PersonID, key str
 		if len(changed.Addresses) == len(p.Addresses) {
 			return c.cfg.Records.Apply(ctx, gone)
 		}
-		return c.cfg.Directory.SavePerson(ctx, &changed, gone)
+		writes := []approvals.Write{gone}
+		if removed != nil {
+			writes = append(writes, removed(&changed, d))
+		}
+		return c.cfg.Directory.SavePerson(ctx, &changed, writes...)
 	})
 }
 

@@ -285,12 +285,15 @@ func (c *Channel) Devices(ctx context.Context, person approvals.PersonID) ([]Dev
 	return devices, nil
 }
 
-// Remove forgets a device of that person; it is told no more. One that is not theirs is [approvals.ErrNotFound].
+// Remove forgets a device of that person; it is told no more, which the person is told everywhere else. One that is not theirs is [approvals.ErrNotFound].
 func (c *Channel) Remove(ctx context.Context, person approvals.PersonID, key string) error {
 	if person == "" {
 		return approvals.ErrNotFound
 	}
-	if err := c.retire(ctx, person, key); err != nil {
+	err := c.retire(ctx, person, key, func(p *approvals.Person, d *device) approvals.Write {
+		return p.Removed(approvals.NoticeDeviceGone, d.Label.Name, c.cfg.Now())
+	})
+	if err != nil {
 		return fmt.Errorf("remove device: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package push_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,11 @@ func TestEnrol(t *testing.T) {
 	}
 	if err := h.Remove(t.Context(), "ann", w.ID); err != nil || len(h.addresses(t, "ann")) != 1 {
 		t.Errorf("Remove: %v, left %v", err, h.addresses(t, "ann"))
+	}
+	told := func(s approvals.Step) bool { return strings.Contains(s.Data, approvals.NoticeDeviceGone) }
+	steps, err := approvals.Due(t.Context(), h.store, approvals.StepNotice, time.Now().Add(time.Minute), 10)
+	if err != nil || !slices.ContainsFunc(steps, told) {
+		t.Errorf("nobody is told of the removal: %v, %v", steps, err)
 	}
 }
 

@@ -146,7 +146,7 @@ func (c *Channel) push(ctx context.Context, d *device, m channels.Message, id st
 	case no == nil:
 		return approvals.Delivery{Provider: name}, nil
 	case errors.Is(no, channels.ErrGone):
-		if err := c.retire(context.WithoutCancel(ctx), d.Person, d.read.Key); err != nil {
+		if err := c.retire(context.WithoutCancel(ctx), d.Person, d.read.Key, nil); err != nil {
 			c.cfg.Log.WarnContext(ctx, "device that is gone not forgotten", "person", string(d.Person), "err", err)
 		}
 	case errors.Is(no, channels.ErrFault):

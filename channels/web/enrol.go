@@ -206,7 +206,7 @@ func (c *Channel) Unsubscribe(ctx context.Context, person approvals.PersonID, en
 		if k.Person != person {
 			return nil
 		}
-		return c.retire(ctx, k)
+		return c.retire(ctx, k, nil)
 	})
 	if errors.Is(err, approvals.ErrNotFound) {
 		return nil
@@ -245,7 +245,7 @@ func (c *Channel) Browsers(ctx context.Context, person approvals.PersonID) (brow
 	return browsers, nil
 }
 
-// Remove forgets a browser of that person; it is told no more. One that is not theirs is [approvals.ErrNotFound].
+// Remove forgets a browser of that person; it is told no more, which the person is told everywhere else. One that is not theirs is [approvals.ErrNotFound].
 func (c *Channel) Remove(ctx context.Context, person approvals.PersonID, id string) error {
 	if person == "" || id == "" || len(id) > 64 {
 		return approvals.ErrNotFound
@@ -258,7 +258,9 @@ func (c *Channel) Remove(ctx context.Context, person approvals.PersonID, id stri
 		if k.Person != person {
 			return approvals.ErrNotFound
 		}
-		return c.retire(ctx, k)
+		return c.retire(ctx, k, func(p *approvals.Person) approvals.Write {
+			return p.Removed(approvals.NoticeBrowserGone, k.Label, c.now())
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("remove browser: %w", err)

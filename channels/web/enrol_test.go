@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -331,6 +332,13 @@ func TestBrowsers(t *testing.T) {
 		t.Errorf("somebody else removes it: %v", err)
 	}
 	check(t, w.web.Remove(ctx, "ann", list[1].ID))
+	if p := w.person("ann"); w.now().Sub(p.ReachChangedAt) > time.Minute {
+		t.Errorf("the reach of Ann changed at %s", p.ReachChangedAt)
+	}
+	if steps, err := approvals.Due(ctx, w.store, approvals.StepNotice, w.now(), 10); err != nil ||
+		!slices.ContainsFunc(steps, func(s approvals.Step) bool { return strings.Contains(s.Data, approvals.NoticeBrowserGone) }) {
+		t.Errorf("nobody is told: %v, %v", steps, err)
+	}
 	if err := w.web.Remove(ctx, "ann", list[1].ID); !errors.Is(err, approvals.ErrNotFound) {
 		t.Errorf("removed twice: %v", err)
 	}

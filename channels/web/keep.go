@@ -116,8 +116,9 @@ func change(f func() error) (err error) {
 }
 
 // retire forgets a subscription together with its person's address. Of one that was renewed meanwhile nothing is
-// forgotten; if it is gone, the next message finds out again.
-func (c *Channel) retire(ctx context.Context, k *kept) error {
+// forgotten; if it is gone, the next message finds out again. removed, unless nil, is
+// how the person is told of it: the browser has not ended it by itself.
+func (c *Channel) retire(ctx context.Context, k *kept, removed func(*approvals.Person) approvals.Write) error {
 	p, err := c.directory.Person(ctx, k.Person)
 	if errors.Is(err, approvals.ErrNotFound) {
 		return c.records.Apply(ctx, k.forget())
@@ -130,7 +131,11 @@ func (c *Channel) retire(ctx context.Context, k *kept) error {
 	if len(changed.Addresses) == len(p.Addresses) {
 		return c.records.Apply(ctx, k.forget())
 	}
-	return c.directory.SavePerson(ctx, &changed, k.forget())
+	writes := []approvals.Write{k.forget()}
+	if removed != nil {
+		writes = append(writes, removed(&changed))
+	}
+	return c.directory.SavePerson(ctx, &changed, writes...)
 }
 
 func without(addresses []approvals.Address, value string) []approvals.Address {

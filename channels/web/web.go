@@ -131,7 +131,7 @@ func (c *Channel) push(ctx context.Context, k *kept, m channels.Message, proof s
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // what it says is of no interest, its connection is
 	report, err := judge(resp, c.now())
 	if errors.Is(err, channels.ErrGone) {
-		if err := c.retire(context.WithoutCancel(ctx), k); err != nil {
+		if err := c.retire(context.WithoutCancel(ctx), k, nil); err != nil {
 			c.log.WarnContext(ctx, "subscription that is gone not forgotten", "person", k.Person, "err", err)
 		}
 	}
