@@ -145,12 +145,7 @@ func (d *Desk) weigh(ctx context.Context, agent AgentID) error {
 		}
 		break
 	}
-	by, q := Actor{Kind: "service"}, Query{Agent: agent}
-	if _, err := d.CancelAll(ctx, q, by, NotEligible); err != nil {
-		return err
-	}
-	_, err := d.RevokeAll(ctx, q, Revocation{By: by, Why: RevokedIneligible})
-	return err
+	return d.endAll(ctx, Query{Agent: agent}, NotEligible, Revocation{By: Actor{Kind: "service"}, Why: RevokedIneligible})
 }
 
 // suspend disables an agent as long as the flags stand that speak against it.

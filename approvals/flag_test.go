@@ -111,6 +111,9 @@ func TestSuspension(t *testing.T) {
 	theirs, _, err := o.open(o.another("eve", "bot"))
 	must(t, err)
 	standing := o.redeemed(t, true)
+	uncollected, secret, err := o.open(o.another("eve", "bot"))
+	must(t, err)
+	o.approves(o.Desk, uncollected)
 	_, err = o.report(o.Desk, "ann")
 	must(t, err)
 	must(t, o.Disconnect(t.Context(), "ann", "bot"))
@@ -136,6 +139,9 @@ func TestSuspension(t *testing.T) {
 		if n, err := o.Clear(t.Context(), "bot"); n != want || err != nil {
 			t.Errorf("clear: %d, %v, want %d", n, err, want)
 		}
+	}
+	if _, err := o.Redeem(t.Context(), "bot", uncollected.ID, secret); !errors.Is(err, approvals.ErrWithdrawn) {
+		t.Errorf("collect what was approved before the suspension: %v", err)
 	}
 	if _, _, err := o.open(o.another("bob", "bot")); err != nil {
 		t.Errorf("ask who had reported: %v", err)

@@ -207,16 +207,21 @@ func (d *Desk) settle(ctx context.Context, s Step) error {
 	return nil
 }
 
-// shutOut ends everything that the agent has of the person. What is approved in between is among the approved ones.
+// shutOut ends everything that the agent has of the person.
 func (d *Desk) shutOut(ctx context.Context, p Pair) error {
 	by := Actor{Kind: "person", ID: string(p.Person)}
-	q := Query{Person: p.Person, Agent: p.Agent}
+	return d.endAll(ctx, Query{Person: p.Person, Agent: p.Agent}, ShutOut, Revocation{By: by, Why: RevokedByPerson})
+}
+
+// endAll ends everything that q selects: what is pending, what is not collected, and what its agent could come back on.
+// What is approved in between is among the approved ones.
+func (d *Desk) endAll(ctx context.Context, q Query, why Reason, v Revocation) error {
 	for _, s := range []State{Pending, Approved} {
-		if _, err := d.cancelIn(ctx, s, q, by, ShutOut); err != nil {
+		if _, err := d.cancelIn(ctx, s, q, v.By, why); err != nil {
 			return err
 		}
 	}
-	_, err := d.RevokeAll(ctx, q, Revocation{By: by, Why: RevokedByPerson})
+	_, err := d.RevokeAll(ctx, q, v)
 	return err
 }
 
