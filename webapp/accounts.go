@@ -13,6 +13,10 @@ import (
 // formAccounts is what the forms of the page are tied to, in the place of a request.
 const formAccounts approvals.ID = "accounts"
 
+// formConnect is what the link to one provider is tied to. What stands in an address stays in logs and histories, so it is
+// good for nothing else.
+func formConnect(provider string) approvals.ID { return approvals.ID("connect " + provider) }
+
 // accountsView is the page of a person's accounts elsewhere.
 type accountsView struct {
 	Rows    []accountRow
@@ -73,7 +77,7 @@ func (h *Handler) accountRow(v *visit, o upstream.Offer, list []upstream.Account
 	}
 	// The token keeps other sites from making somebody set out: it is a link, so that a provider may follow it.
 	return accountRow{Title: o.Title, Connect: v.path("/signin/" + o.Name + "/connect?token=" +
-		url.QueryEscape(h.formToken(v.who, formAccounts)))}
+		url.QueryEscape(h.formToken(v.who, formConnect(o.Name))))}
 }
 
 // setOutToConnect sends a signed-in person to a provider, to come back with an account.
@@ -81,7 +85,7 @@ func (h *Handler) setOutToConnect(v *visit) (answer, error) {
 	if err := v.mayKeep(); err != nil {
 		return answer{}, err
 	}
-	if !h.mine(v, v.URL.Query().Get("token")) {
+	if !h.mine(v, formConnect(v.PathValue("provider")), v.URL.Query().Get("token")) {
 		return answer{}, errStale
 	}
 	if err := v.isFresh(); err != nil {
@@ -94,9 +98,9 @@ func (h *Handler) setOutToConnect(v *visit) (answer, error) {
 	return a, err
 }
 
-// mine reports whether a token was made for this sign-in.
-func (h *Handler) mine(v *visit, token string) bool {
-	return subtle.ConstantTimeCompare([]byte(token), []byte(h.formToken(v.who, formAccounts))) == 1
+// mine reports whether a token was made for this sign-in and this form.
+func (h *Handler) mine(v *visit, form approvals.ID, token string) bool {
+	return subtle.ConstantTimeCompare([]byte(token), []byte(h.formToken(v.who, form))) == 1
 }
 
 // connect ties the account that a provider's answer is about to the person who is signed in.
@@ -104,7 +108,7 @@ func (h *Handler) connect(v *visit, bound string, b upstream.Back, token string)
 	if err := v.mayKeep(); err != nil {
 		return answer{}, err
 	}
-	if !h.mine(v, token) {
+	if !h.mine(v, formAccounts, token) {
 		return answer{}, errStale
 	}
 	told := approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: approvals.NoticeAccount, Where: h.upstreamTitle(v)}, h.Now())
@@ -129,7 +133,7 @@ func (h *Handler) disconnect(v *visit) (answer, error) {
 	if err := v.mayKeep(); err != nil {
 		return answer{}, err
 	}
-	if !h.mine(v, values.Get("token")) {
+	if !h.mine(v, formAccounts, values.Get("token")) {
 		return answer{}, errStale
 	}
 	if err := v.isFresh(); err != nil {

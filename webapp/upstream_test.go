@@ -199,7 +199,8 @@ func TestUpstreamTaken(t *testing.T) {
 	b.follow(b.press(page, "/back")).want(http.StatusOK, "a-1@corp")
 }
 
-// Who connects has signed in just now, here; the form and the link are bound to that sign-in.
+// Who connects has signed in just now, here; the form and the link are bound to that sign-in, and what the link holds, which
+// logs and histories may keep, is good for setting out to that provider alone.
 func TestUpstreamConnectIsBound(t *testing.T) {
 	w, p := newUpstreamWorld(t)
 	p.SignIn(upstreamtest.User{"sub": "a-1"})
@@ -212,12 +213,20 @@ func TestUpstreamConnectIsBound(t *testing.T) {
 	min.get(link).want(http.StatusForbidden)
 	b.get("/signin/corp/connect").want(http.StatusForbidden)
 
+	setOut, err := url.Parse(link)
+	check(t, err)
+	inLink := setOut.Query().Get("token")
+	b.post("/accounts/disconnect", url.Values{"key": {"x"}, "token": {inLink}}).want(http.StatusForbidden)
+	b.get("/signin/other/connect?token=" + inLink).want(http.StatusForbidden)
+
 	between := b.answerOf(p, b.get(link))
 	min.get(between).want(http.StatusSeeOther) // to the inbox: it is nothing of this browser
 	page := b.get(between).want(http.StatusOK, "Connect this account?")
 	f := page.form("/back")
-	f.fields.Set("token", "x")
-	b.post(f.action, f.fields).want(http.StatusForbidden)
+	for _, token := range []string{"x", inLink} {
+		f.fields.Set("token", token)
+		b.post(f.action, f.fields).want(http.StatusForbidden)
+	}
 	b.send("POST", f.action, f.fields.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"},
 		"Sec-Fetch-Site": {"cross-site"}}).want(http.StatusForbidden)
 	b.get("/accounts").want(http.StatusOK, "Not connected.")
@@ -316,7 +325,7 @@ func TestUpstreamOnlyWayIn(t *testing.T) {
 	b.get("/accounts").want(http.StatusOK, "Not connected.")
 }
 
-// accountsToken is the token of the page's forms, as the link has it that sets out.
+// accountsToken is the token of the page's forms.
 func (w *world) accountsToken(b *browserOf) string {
 	w.t.Helper()
 	w.canSend = true
