@@ -123,26 +123,62 @@ func (d *Desk) Room(agent AgentID) error { return d.openings.room(agent, d.Terms
 // Open writes a new pending request and returns it with its secret, which is stored nowhere. An agent that the person has
 // paused or blocked gets [ErrShutOut], and one that asks too often [ErrTooOften].
 func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err error) {
-	if a.Agent.Disabled || a.Subject.Disabled {
-		return nil, "", ErrNotEligible
-	}
-	objects, err := a.Details.objects() // once, for all that follows
-	if err != nil {
-		return nil, "", err
-	}
-	paid := d.Renderer.Types.payments(a.Details, objects)
-	level, err := d.takes(a, paid)
-	if err != nil {
-		return nil, "", err
-	}
 	at := d.now()
-	pair, err := d.Pair(ctx, a.Subject.ID, a.Agent.ID)
-	if err == nil {
-		err = pair.asks(at)
-	}
+	in, err := d.admit(ctx, a, at)
 	if err != nil {
 		return nil, "", err
 	}
+	r, secret = d.draft(a, in.level, at)
+	if err := d.consider(ctx, a, r, in.paid); err != nil {
+		return nil, "", err
+	}
+	shown, err := d.word(r, a, in)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := follow(r, a, secret); err != nil {
+		return nil, "", err
+	}
+	if err := d.count(ctx, r, shown); err != nil {
+		return nil, "", err
+	}
+	if err := d.store.Create(context.WithoutCancel(ctx), r); err != nil { // as in update: what is made must be told
+		d.openings.give(r)
+		d.prompts.give(r, at)
+		return nil, "", fmt.Errorf("open request: %w", err)
+	}
+	d.tell(r)
+	return r, secret, d.recheck(ctx, r)
+}
+
+// admitted is what an ask that may be put before its person was read as, once for all that follows.
+type admitted struct {
+	objects []map[string]any
+	paid    []*payment
+	level   Level
+}
+
+// admit reads an ask and says whether it may be put before its person at that moment.
+func (d *Desk) admit(ctx context.Context, a Ask, at time.Time) (in admitted, err error) {
+	if a.Agent.Disabled || a.Subject.Disabled {
+		return in, ErrNotEligible
+	}
+	if in.objects, err = a.Details.objects(); err != nil {
+		return in, err
+	}
+	in.paid = d.Renderer.Types.payments(a.Details, in.objects)
+	if in.level, err = d.takes(a, in.paid); err != nil {
+		return in, err
+	}
+	pair, err := d.Pair(ctx, a.Subject.ID, a.Agent.ID)
+	if err != nil {
+		return in, err
+	}
+	return in, pair.asks(at)
+}
+
+// draft makes the request of an ask, and its secret.
+func (d *Desk) draft(a Ask, level Level, at time.Time) (r *Request, secret string) {
 	life := d.Terms.Life(a.Life)
 	salt, random := make([]byte, 16), make([]byte, 32)
 	rand.Read(salt)
@@ -158,45 +194,51 @@ func (d *Desk) Open(ctx context.Context, a Ask) (r *Request, secret string, err 
 	if a.Standing && d.MayStand(a.Details) {
 		r.Until = at.Add(min(d.Terms.Standing, d.Terms.History)) // what is forgotten cannot be come back on
 	}
-	if err := d.consider(ctx, a, r, paid); err != nil {
-		return nil, "", err
-	}
+	return r, secret
+}
+
+// word makes what the person reads of r, and notes it in the audit record. A code that the person types is not in it.
+func (d *Desk) word(r *Request, a Ask, in admitted) (shown Disclosure, err error) {
 	if a.Enter {
 		r.Binding = ""
 		if err := d.enter(r, a.Binding); err != nil {
-			return nil, "", err
+			return shown, err
 		}
 	}
-	shown, err := d.Renderer.disclose(r, objects, r.Locale)
-	if err != nil {
-		return nil, "", err
+	if shown, err = d.Renderer.disclose(r, in.objects, r.Locale); err != nil {
+		return shown, err
 	}
 	r.Disclosures = []Disclosure{shown}
-	r.record(string(Pending), at, Actor{"agent", string(r.Agent)},
+	r.record(string(Pending), r.CreatedAt, Actor{"agent", string(r.Agent)},
 		map[string]string{"digest": shown.Digest(), factNeeds: r.Level.ACR()})
+	return shown, nil
+}
+
+// follow leaves what has to come after r: its end, its messages, and what the door wants to keep.
+func follow(r *Request, a Ask, secret string) error {
 	r.schedule(Step{Name: StepExpire, At: r.ExpiresAt, Of: string(r.ID)})
-	r.Also(Step{Name: StepDeliver, At: at, Of: string(r.ID)}.Put())
-	if a.Also != nil {
-		writes, err := a.Also(r, secret)
-		if err != nil {
-			return nil, "", err
-		}
-		r.Also(writes...)
+	r.Also(Step{Name: StepDeliver, At: r.CreatedAt, Of: string(r.ID)}.Put())
+	if a.Also == nil {
+		return nil
 	}
+	writes, err := a.Also(r, secret)
+	if err != nil {
+		return err
+	}
+	r.Also(writes...)
+	return nil
+}
+
+// count counts r for its person and its agent, or refuses it with [ErrTooOften] or [ErrTooMany].
+func (d *Desk) count(ctx context.Context, r *Request, shown Disclosure) (err error) {
 	if r.Joins, err = d.prompt(ctx, r, shown); err != nil {
-		return nil, "", err
+		return err
 	}
 	if err := d.openings.take(r.Agent, d.Terms.MaxOpen); err != nil {
-		d.prompts.give(r, at)
-		return nil, "", err
+		d.prompts.give(r, r.CreatedAt)
+		return err
 	}
-	if err := d.store.Create(context.WithoutCancel(ctx), r); err != nil { // as in update: what is made must be told
-		d.openings.give(r)
-		d.prompts.give(r, at)
-		return nil, "", fmt.Errorf("open request: %w", err)
-	}
-	d.tell(r)
-	return r, secret, d.recheck(ctx, r)
+	return nil
 }
 
 // Approvable reports whether anybody here can be asked to approve these details: what no type is known for takes a passkey,
