@@ -40,11 +40,11 @@ type prompts struct {
 // attention is what one person has been asked.
 type attention struct {
 	recent []time.Time // new requests of the last minute
-	pairs  map[AgentID]*pair
+	agents map[AgentID]*asking
 }
 
-// pair is one person and one agent.
-type pair struct {
+// asking is one agent and one person.
+type asking struct {
 	open    []prompt
 	denials []time.Time
 	cool    time.Time // no new request before
@@ -151,10 +151,10 @@ func (p *prompts) joined(r *Request) (ids []ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	who := p.people[r.Subject]
-	if who == nil || who.pairs[r.Agent] == nil {
+	if who == nil || who.agents[r.Agent] == nil {
 		return nil
 	}
-	for _, open := range who.pairs[r.Agent].open {
+	for _, open := range who.agents[r.Agent].open {
 		if open.joins && open.id != r.ID {
 			ids = append(ids, open.id)
 		}
@@ -173,8 +173,8 @@ func (p *prompts) drop(who PersonID, agent AgentID, id ID) {
 func (p *prompts) coolUntil(who PersonID, agent AgentID) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.people[who]; a != nil && a.pairs[agent] != nil {
-		return a.pairs[agent].cool
+	if a := p.people[who]; a != nil && a.agents[agent] != nil {
+		return a.agents[agent].cool
 	}
 	return time.Time{}
 }
@@ -185,7 +185,7 @@ func (p *prompts) of(id PersonID) *attention {
 	}
 	a := p.people[id]
 	if a == nil {
-		a = &attention{pairs: map[AgentID]*pair{}}
+		a = &attention{agents: map[AgentID]*asking{}}
 		p.people[id] = a
 	}
 	return a
@@ -203,30 +203,30 @@ func (p *prompts) tidy(now time.Time) {
 	p.takes = 0
 	for id, who := range p.people {
 		who.forget(now)
-		for agent, with := range who.pairs {
+		for agent, with := range who.agents {
 			with.forget(PromptLimits{Window: coolMost}, now)
 			if len(with.open)+len(with.denials) == 0 && with.length == 0 {
-				delete(who.pairs, agent)
+				delete(who.agents, agent)
 			}
 		}
-		if len(who.recent)+len(who.pairs) == 0 {
+		if len(who.recent)+len(who.agents) == 0 {
 			delete(p.people, id)
 		}
 	}
 }
 
-func (a *attention) with(agent AgentID) *pair {
-	if a.pairs[agent] == nil {
-		a.pairs[agent] = &pair{}
+func (a *attention) with(agent AgentID) *asking {
+	if a.agents[agent] == nil {
+		a.agents[agent] = &asking{}
 	}
-	return a.pairs[agent]
+	return a.agents[agent]
 }
 
 func (a *attention) forget(now time.Time) {
 	a.recent = slices.DeleteFunc(a.recent, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
 }
 
-func (w *pair) forget(limits PromptLimits, now time.Time) {
+func (w *asking) forget(limits PromptLimits, now time.Time) {
 	w.open = slices.DeleteFunc(w.open, func(o prompt) bool { return !now.Before(o.until) })
 	w.denials = slices.DeleteFunc(w.denials, func(at time.Time) bool { return now.Sub(at) >= limits.Window })
 	if !now.Before(w.cool.Add(coolMost)) {
@@ -234,12 +234,12 @@ func (w *pair) forget(limits PromptLimits, now time.Time) {
 	}
 }
 
-func (w *pair) close(id ID) {
+func (w *asking) close(id ID) {
 	w.open = slices.DeleteFunc(w.open, func(o prompt) bool { return o.id == id })
 }
 
 // deny counts a denial; enough of them start a cool-down twice as long as the one before.
-func (w *pair) deny(limits PromptLimits, now time.Time) {
+func (w *asking) deny(limits PromptLimits, now time.Time) {
 	w.forget(limits, now)
 	w.denials = append(w.denials, now)
 	if len(w.denials) < limits.Denials {
