@@ -135,7 +135,7 @@ func (s *service) openBus(ctx context.Context) (err error) {
 }
 
 // fresh is how old a value in memory may get. bbolt lets one process in, so memory is right by itself; looking again each
-// minute costs nothing and heals what a fault might leave.
+// minute costs one read and heals what a fault might leave.
 const fresh = time.Minute
 
 func (s *service) openDesk(ctx context.Context) (err error) {
