@@ -151,15 +151,20 @@ func (a *admin) changeNumber(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, a.changePerson(r.Context(), approvals.PersonID(r.PathValue("sub")), func(p *approvals.Person) {
-		old := p.Phone
-		p.Phone, p.Addresses = body.Phone, slices.Clone(p.Addresses)
-		for i := range p.Addresses {
-			if p.Addresses[i].Channel == sms.Name && p.Addresses[i].Value == old {
-				p.Addresses[i].Value = body.Phone
-			}
-		}
-		p.Addresses = slices.DeleteFunc(p.Addresses, func(a approvals.Address) bool { return a.Value == "" })
+		renumber(p, body.Phone, a.s.clock.Now())
 	})
+}
+
+// renumber gives p another number, for which an operator vouches from now on; what the old one had shown is not its.
+func renumber(p *approvals.Person, number string, at time.Time) {
+	old := p.Phone
+	p.Phone, p.Addresses = number, slices.Clone(p.Addresses)
+	for i, a := range p.Addresses {
+		if a.Channel == sms.Name && a.Value == old {
+			p.Addresses[i].Value, p.Addresses[i].VerifiedAt = number, at
+		}
+	}
+	p.Addresses = slices.DeleteFunc(p.Addresses, func(a approvals.Address) bool { return a.Value == "" })
 }
 
 type personSignOutCmd struct {
