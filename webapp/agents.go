@@ -19,6 +19,7 @@ const (
 	pauseFor  = time.Hour
 	monthBack = 30 * 24 * time.Hour
 	maxCount  = 100  // beyond it is "100+"
+	maxAsked  = 300  // requests that one page reads: what it says beyond them is "there may be more"
 	maxPairs  = 1000 // agents that one person has said something about
 )
 
@@ -72,10 +73,10 @@ type record struct {
 	asked, approved, denied int
 }
 
-// monthOf reads the requests of a person before a cursor, newest first, as many as a store gives at once. cut is set when
-// there are more, and short when those within 30 days are among them.
-func (h *Handler) monthOf(v *visit, before approvals.ID) (of map[approvals.AgentID]*record, cut approvals.ID, short bool, err error) {
-	list, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Before: before, Limit: maxRead})
+// monthOf reads the latest requests of a person before a cursor, of one agent or of all. cut is set when there may be more,
+// and short when those within 30 days may be among them.
+func (h *Handler) monthOf(v *visit, agent approvals.AgentID, before approvals.ID) (of map[approvals.AgentID]*record, cut approvals.ID, short bool, err error) {
+	list, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Agent: agent, Before: before, Limit: maxAsked})
 	if err != nil {
 		return nil, "", false, fmt.Errorf("list requests: %w", err)
 	}
@@ -90,7 +91,7 @@ func (h *Handler) monthOf(v *visit, before approvals.ID) (of map[approvals.Agent
 			t.add(r)
 		}
 	}
-	if len(list) == maxRead {
+	if len(list) == maxAsked {
 		oldest := list[len(list)-1]
 		cut, short = oldest.ID, oldest.CreatedAt.After(since)
 	}
@@ -136,7 +137,7 @@ func (h *Handler) agents(v *visit) (answer, error) {
 }
 
 func (h *Handler) agentsOf(v *visit, before approvals.ID) (*agentsView, error) {
-	of, cut, short, err := h.monthOf(v, before)
+	of, cut, short, err := h.monthOf(v, "", before)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +260,7 @@ func (h *Handler) agentOf(v *visit, id approvals.AgentID) (*agentView, error) {
 	if err != nil {
 		return nil, err
 	}
-	of, _, short, err := h.monthOf(v, "")
+	of, _, short, err := h.monthOf(v, id, "")
 	if err != nil {
 		return nil, err
 	}
@@ -321,16 +322,16 @@ func (h *Handler) scopesOf(a *approvals.Agent, lang string) (out []string) {
 }
 
 // standing lists the approvals that an agent can come back on. None lives longer than requests of the last weeks, so the
-// latest ones that the store gives at once are enough for all but the busiest.
+// latest ones are enough for all but the busiest.
 func (h *Handler) standing(v *visit, id approvals.AgentID) (out []standingRow, more bool, err error) {
-	list, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person,
-		States: []approvals.State{approvals.Approved, approvals.Redeemed}, Limit: maxRead})
+	list, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Agent: id,
+		States: []approvals.State{approvals.Approved, approvals.Redeemed}, Limit: maxAsked})
 	if err != nil {
 		return nil, false, fmt.Errorf("list approvals: %w", err)
 	}
 	now := h.Now()
 	for _, r := range list {
-		if r.Agent != id || !r.RevokedAt.IsZero() || !now.Before(r.Until) || r.StateAt(now) == approvals.Expired {
+		if !r.RevokedAt.IsZero() || !now.Before(r.Until) || r.StateAt(now) == approvals.Expired {
 			continue
 		}
 		shown, err := h.shownOrStored(r, v.lang)
@@ -339,7 +340,7 @@ func (h *Handler) standing(v *visit, id approvals.AgentID) (out []standingRow, m
 		}
 		out = append(out, standingRow{string(r.ID), shown.Action(), moment(r.Until, now, r.Zone, v.lang)})
 	}
-	return out, len(list) == maxRead, nil
+	return out, len(list) == maxAsked, nil
 }
 
 // done is the key of the sentence for what a redirect says was done, if that is how things stand: a link that somebody

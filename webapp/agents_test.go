@@ -297,12 +297,9 @@ func TestAgentsOfOthers(t *testing.T) {
 
 // TestAgentsPaged: who asked before the requests that are read at once stands on the next page, and only there.
 func TestAgentsPaged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes a thousand requests")
-	}
 	w := newWorld(t, false)
 	w.ask("ann", reading, w.from("old-bot", "Old Bot"))
-	for range maxRead + 1 {
+	for range maxAsked + 1 {
 		w.advance(time.Millisecond) // ids of one millisecond have no order
 		check(t, w.asks("ann"))
 	}
@@ -318,6 +315,27 @@ func TestAgentsPaged(t *testing.T) {
 	b.get(next).want(http.StatusOK, "Old Bot 30 days: 1 asked").lacks("Travel Bot")
 	b.get("/agents/old-bot").want(http.StatusOK, "Old Bot")
 	b.get("/agents?before=nothing").want(http.StatusBadRequest)
+}
+
+// TestPagesReadLittle: what a page about agents or the past reads does not grow with what there is, nor with what other
+// agents have asked.
+func TestPagesReadLittle(t *testing.T) {
+	w := newWorld(t, false)
+	w.ask("ann", reading, w.from("old-bot", "Old Bot"))
+	for range 2 * maxAsked {
+		w.advance(time.Millisecond)
+		check(t, w.asks("ann"))
+	}
+	b := w.signedIn("ann")
+	for path, most := range map[string]int64{"/agents": maxAsked + 1, "/agents/travel-bot": maxAsked + 1, "/agents/old-bot": 2,
+		"/history": historyRows + 1 + historyAskers} {
+		before := w.listed.Load()
+		b.get(path).want(http.StatusOK)
+		if n := w.listed.Load() - before; n > most {
+			t.Errorf("%s reads %d requests, want at most %d", path, n, most)
+		}
+	}
+	b.get("/agents/old-bot").want(http.StatusOK, "Old Bot", "30 days: 1 asked")
 }
 
 // TestAgentGone: an agent that operators have disabled or removed is named as the person knew it.

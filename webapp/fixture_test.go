@@ -47,8 +47,9 @@ type world struct {
 	drawer  *drawer
 	canSend bool
 	pushes  *pushes
-	quiet   bool        // no server: for tests in a bubble of fake time
-	lose    atomic.Bool // the next commits of requests succeed, and nobody hears of it
+	quiet   bool         // no server: for tests in a bubble of fake time
+	listed  atomic.Int64 // requests that lists have given
+	lose    atomic.Bool  // the next commits of requests succeed, and nobody hears of it
 	network atomic.Pointer[between]
 
 	mu  sync.Mutex
@@ -105,7 +106,7 @@ func (w *world) open(dev bool) {
 	w.store, w.hub, w.logged = db, approvals.NewHub(), &bytes.Buffer{}
 	w.people = approvals.NewDirectory(db, w.hub, 0, w.clock)
 	log := slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.desk = approvals.NewDesk(approvals.DeskParts{Store: deaf{db, &w.lose}, Records: db, Directory: w.people, Hub: w.hub,
+	w.desk = approvals.NewDesk(approvals.DeskParts{Store: deaf{db, &w.lose, &w.listed}, Records: db, Directory: w.people, Hub: w.hub,
 		Hash: func(s string) []byte {
 			m := hmac.New(sha256.New, []byte("test"))
 			m.Write([]byte(s))
@@ -151,7 +152,14 @@ func (w *world) close() {
 // deaf is a store whose commits succeed without anybody hearing of it, as when the machine's answer is lost.
 type deaf struct {
 	store.Store
-	on *atomic.Bool
+	on     *atomic.Bool
+	listed *atomic.Int64
+}
+
+func (d deaf) List(ctx context.Context, q approvals.Query) ([]*approvals.Request, error) {
+	list, err := d.Store.List(ctx, q)
+	d.listed.Add(int64(len(list)))
+	return list, err
 }
 
 func (d deaf) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (

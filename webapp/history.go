@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,10 +12,12 @@ import (
 	"assent/approvals"
 )
 
-// How much of the history one page shows, and how often it reads on for a page that a filter leaves empty.
+// How much of the history one page shows, how often it reads on for a page that a filter leaves empty, and how many of the
+// latest requests say which agents there are.
 const (
-	historyRows  = 20
-	historyReads = 10
+	historyRows   = 20
+	historyReads  = 10
+	historyAskers = 100
 )
 
 // outcomes are what the history can be narrowed to, and the states that they stand for.
@@ -158,7 +161,7 @@ func (h *Handler) historyOf(v *visit, q historyQuery) (*historyView, error) {
 		word := "state." + name
 		view.Outcomes = append(view.Outcomes, choice{name, say(v.lang, word), name == q.Outcome})
 	}
-	view.Agents, err = h.askers(v, q.Agent)
+	view.Agents, err = h.askers(v, found, q.Agent)
 	return view, err
 }
 
@@ -193,20 +196,35 @@ func (h *Handler) find(v *visit, q historyQuery) (found []*approvals.Request, ne
 	return found, at.Before, nil
 }
 
-// askers are the agents that can be chosen from: those of the page Agents, and the chosen one.
-func (h *Handler) askers(v *visit, chosen string) (out []choice, err error) {
-	view, err := h.agentsOf(v, "")
+// askers are the agents that can be chosen from: those of the rows and of the latest requests, those that the person has
+// said something about, and the chosen one, in the order of their names. More would mean to read all that there is.
+func (h *Handler) askers(v *visit, rows []*approvals.Request, chosen string) (out []choice, err error) {
+	latest, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Limit: historyAskers})
+	if err != nil {
+		return nil, fmt.Errorf("list requests: %w", err)
+	}
+	pairs, err := h.Desk.Pairs(v.Context(), v.who.Person, maxPairs)
 	if err != nil {
 		return nil, err
 	}
-	there := chosen == ""
-	for _, row := range view.Rows {
+	names := map[approvals.AgentID]string{}
+	for _, p := range pairs {
+		names[p.Agent] = string(p.Agent)
+	}
+	for _, r := range slices.Concat(rows, latest) {
+		names[r.Agent] = r.AgentName
+	}
+	for id, name := range names {
+		row, _, err := h.agentRow(v, id, &record{name: name}, approvals.Pair{}, false)
+		if err != nil {
+			return nil, err
+		}
 		out = append(out, choice{row.ID, row.Name, row.ID == chosen})
-		there = there || row.ID == chosen
 	}
-	if !there {
-		out = append(out, choice{chosen, chosen, true})
+	if _, known := names[approvals.AgentID(chosen)]; chosen != "" && !known {
+		out = append(out, choice{chosen, chosen, true}) // perhaps nobody that this person knows: not named
 	}
+	slices.SortFunc(out, func(a, b choice) int { return cmp.Or(cmp.Compare(a.Text, b.Text), cmp.Compare(a.Value, b.Value)) })
 	return out, nil
 }
 
