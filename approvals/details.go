@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -153,6 +154,15 @@ func (t Types) Parse(raw []byte, allowed func(name string) bool) (Details, error
 	return details, nil
 }
 
+// usable names the types of which one may be asked, for whoever has asked for another.
+func (t Types) usable(allowed func(string) bool) string {
+	names := slices.DeleteFunc(t.Names(), func(name string) bool { return !allowed(name) })
+	if len(names) == 0 {
+		return "there is none"
+	}
+	return strings.Join(names, ", ")
+}
+
 func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Detail, error) {
 	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '{' {
 		return Detail{}, ErrContainer
@@ -170,7 +180,7 @@ func (t Types) parseOne(path string, raw []byte, allowed func(string) bool) (Det
 	if !known && allowed(TypeGeneric) {
 		typ = generic
 	} else if !known || !allowed(name) {
-		return Detail{}, invalid(path+".type", "must be a type that this server knows and this client may use")
+		return Detail{}, invalid(path+".type", "must be a type that this server knows and this client may use: %s", t.usable(allowed))
 	}
 	if typ.members != nil {
 		if err := typ.members.validate(path, object); err != nil {

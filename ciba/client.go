@@ -268,7 +268,7 @@ func (m Metadata) checkPermissions(types approvals.Types) error {
 	for i, name := range m.Types {
 		if _, known := types[name]; !known {
 			field := fmt.Sprintf("authorization_details_types[%d]", i)
-			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows"}
+			return &approvals.FieldError{Field: field, Rule: "must be a type that this server knows: " + strings.Join(types.Names(), ", ")}
 		}
 	}
 	return nil

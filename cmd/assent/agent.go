@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -81,7 +82,11 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Generic || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
 			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
 		}
-		return readClients(c.File)
+		clients, err := readClients(c.File)
+		for i, client := range clients {
+			clients[i] = withTypes(client)
+		}
+		return clients, err
 	}
 	if len(c.Type) == 0 {
 		c.Type = approvals.BuiltinTypes().Names()
@@ -113,6 +118,22 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 	}
 	raw, err := json.Marshal(metadata)
 	return []json.RawMessage{raw}, err
+}
+
+// withTypes gives metadata that does not speak of types all built-in ones, as the flags do. The rest stays byte for byte:
+// its faults are for the service to name.
+func withTypes(metadata json.RawMessage) json.RawMessage {
+	const member = "authorization_details_types"
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(metadata, &object); err != nil || object == nil || object[member] != nil {
+		return metadata
+	}
+	types, _ := json.Marshal(approvals.BuiltinTypes().Names()) // strings: cannot fail
+	head := fmt.Sprintf(`{"%s":%s`, member, types)
+	if len(object) > 0 {
+		head += ","
+	}
+	return append([]byte(head), bytes.TrimSpace(metadata)[1:]...)
 }
 
 // maxFile is the largest file of fixtures or metadata.
