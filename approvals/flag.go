@@ -80,6 +80,28 @@ func (d *Desk) Flagged(ctx context.Context) (map[AgentID]Flags, error) {
 	return out, nil
 }
 
+// FlagsOf returns the flags of an agent, at most limit of each reason: who it is flagged for, and the request that each is
+// about.
+func (d *Desk) FlagsOf(ctx context.Context, agent AgentID, limit int) ([]Flag, error) {
+	var out []Flag
+	for _, why := range flagReasons {
+		found, err := d.records.Scan(ctx, why.kind(), flagKey(agent, ""), limit)
+		if err != nil {
+			return nil, fmt.Errorf("list flags of %s: %w", agent, err)
+		}
+		for _, rec := range found {
+			f := Flag{Agent: agent, Why: why}
+			if err := json.Unmarshal(rec.Value, &f); err != nil {
+				return nil, fmt.Errorf("read flag: %w", err)
+			}
+			_, who, _ := strings.Cut(rec.Key, "/")
+			f.Person = PersonID(who)
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
 // Reported tells whether reports of an agent stand that no operator has looked into.
 func (d *Desk) Reported(ctx context.Context, agent AgentID) (bool, error) {
 	found, err := d.records.Scan(ctx, FlagReported.kind(), flagKey(agent, ""), 1)

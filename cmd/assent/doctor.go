@@ -152,7 +152,11 @@ func (s *service) checkFlags(ctx context.Context) finding {
 	ids := slices.Sorted(maps.Keys(flags))
 	var named []string
 	for _, id := range ids[:min(len(ids), maxNamed)] {
-		named = append(named, string(id)+" ("+flagWords(flags[id])+")")
+		about, err := s.flaggedRequests(ctx, id)
+		if err != nil {
+			return find("flagged agents", err)
+		}
+		named = append(named, string(id)+" ("+flagWords(flags[id])+": "+about+")")
 	}
 	if len(named) > 0 {
 		f.Problem = strings.Join(named, ", ")
@@ -162,6 +166,19 @@ func (s *service) checkFlags(ctx context.Context) finding {
 		f.Problem += ": look into it, then agent clear or agent disable"
 	}
 	return f
+}
+
+// flaggedRequests names the requests that an agent is flagged for, and their people: what queue show and person list take.
+func (s *service) flaggedRequests(ctx context.Context, agent approvals.AgentID) (string, error) {
+	flags, err := s.desk.FlagsOf(ctx, agent, maxNamed+1)
+	var named []string
+	for _, f := range flags[:min(len(flags), maxNamed)] {
+		named = append(named, f.Request.Ref()+" of "+string(f.Person))
+	}
+	if len(flags) > maxNamed {
+		named = append(named, "and more")
+	}
+	return strings.Join(named, ", "), err
 }
 
 func (s *service) barredAgents(ctx context.Context) (barred []string, err error) {

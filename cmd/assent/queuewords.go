@@ -178,6 +178,9 @@ func deniedWords(r *approvals.Request) string {
 	if r.Reason != "" {
 		return reasonWords(r.Reason)
 	}
+	if r.Reported() {
+		return "the person has denied it and reported the agent"
+	}
 	return "the person has said no"
 }
 
@@ -219,7 +222,7 @@ func say(e approvals.Entry, explain explainer) string {
 		return reasonWords(approvals.Reason(e.Code))
 	}
 	if words, found := plain[e.Stage]; found {
-		return words + evidence(e)
+		return words + reportWords(e) + evidence(e)
 	}
 	switch e.Stage {
 	case approvals.StageCodeWrong:
@@ -252,6 +255,14 @@ func refusalWords(why approvals.Refusal) string {
 		return words
 	}
 	return string(why)
+}
+
+// reportWords tells a denial with which the person has reported the agent from a mere no.
+func reportWords(e approvals.Entry) string {
+	if e.Facts["reported"] == "" {
+		return ""
+	}
+	return " and reported"
 }
 
 // evidence is how strongly a person must be signed in to approve, and how strongly the one was who decided.
