@@ -287,6 +287,11 @@ func (d *Desk) CoolUntil(who PersonID, agent AgentID) time.Time {
 	return d.prompts.coolUntil(who, agent)
 }
 
+// Cooling returns whom an agent has to leave alone after denials, and until when, as far as this process knows.
+func (d *Desk) Cooling(agent AgentID) map[PersonID]time.Time {
+	return d.prompts.cooling(agent, d.now())
+}
+
 // Joined lists the pending requests of r's agent for r's person that the messages of another one speak for, as far as this
 // process knows.
 func (d *Desk) Joined(r *Request) []ID { return d.prompts.joined(r) }

@@ -108,6 +108,33 @@ func (d *Desk) Pairs(ctx context.Context, who PersonID, limit int) ([]Pair, erro
 	return out, nil
 }
 
+// pairsPage is how many records are read at a time.
+const pairsPage = 500
+
+// PairsOf returns what all people have said about an agent. It reads what they have said about any agent: it is for an
+// operator's question, not for a request.
+func (d *Desk) PairsOf(ctx context.Context, agent AgentID) (out []Pair, err error) {
+	for after := ""; ; {
+		found, err := d.records.ScanAfter(ctx, KindPair, after, pairsPage)
+		if err != nil {
+			return nil, fmt.Errorf("list pairs: %w", err)
+		}
+		for _, rec := range found {
+			after = rec.Key
+			p, err := decodePair(rec)
+			if err != nil {
+				return nil, err
+			}
+			if p.Agent == agent {
+				out = append(out, p)
+			}
+		}
+		if len(found) < pairsPage {
+			return out, nil
+		}
+	}
+}
+
 // forgetPair drops what other processes say has changed.
 func (d *Desk) forgetPair(topic string) {
 	if key, ok := strings.CutPrefix(topic, TopicRecord(KindPair, "")); ok {

@@ -179,6 +179,19 @@ func (p *prompts) coolUntil(who PersonID, agent AgentID) time.Time {
 	return time.Time{}
 }
 
+// cooling is until when each person cools down from one agent.
+func (p *prompts) cooling(agent AgentID, now time.Time) map[PersonID]time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[PersonID]time.Time{}
+	for who, a := range p.people {
+		if with := a.agents[agent]; with != nil && now.Before(with.cool) {
+			out[who] = with.cool
+		}
+	}
+	return out
+}
+
 func (p *prompts) of(id PersonID) *attention {
 	if p.people == nil {
 		p.people = map[PersonID]*attention{}

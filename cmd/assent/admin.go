@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,8 +49,21 @@ type (
 		CreatedAt  time.Time `json:"created_at"`
 		approvals.Flags
 	}
+	agentStory struct {
+		agentRow
+		People []leftAlone `json:"people"` // whom it may not ask
+	}
+	// leftAlone is a person whom an agent may not ask now.
+	leftAlone struct {
+		Sub            string    `json:"sub"`
+		PausedUntil    time.Time `json:"paused_until,omitzero"`
+		DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
+		ReportedAt     time.Time `json:"reported_at,omitzero"`
+		CoolUntil      time.Time `json:"cool_until,omitzero"` // after denials
+	}
 	cleared struct {
-		Reports int `json:"reports"` // that were lifted
+		Reports int         `json:"reports"`          // that were lifted
+		People  []leftAlone `json:"people,omitempty"` // whom it may not ask all the same
 	}
 	newPerson struct {
 		Sub        string   `json:"sub"`
@@ -94,6 +108,7 @@ func (a *admin) handler() http.Handler {
 	for pattern, serve := range map[string]func(*http.Request) (any, error){
 		"GET /agents":                     a.listAgents,
 		"POST /agents":                    a.addAgent,
+		"GET /agents/{id}":                a.showAgent,
 		"POST /agents/{id}/disable":       a.disableAgent,
 		"POST /agents/{id}/enable":        a.enableAgent,
 		"POST /agents/{id}/clear":         a.clearAgent,
@@ -283,14 +298,64 @@ func (a *admin) listAgents(r *http.Request) (any, error) {
 	flags, err := a.s.desk.Flagged(r.Context())
 	rows := make([]agentRow, 0, len(agents))
 	for _, g := range agents {
-		client, clientErr := ciba.ClientOf(g)
-		if clientErr != nil {
-			return nil, clientErr
+		row, rowErr := agentRowOf(g, flags[g.ID])
+		if rowErr != nil {
+			return nil, rowErr
 		}
-		rows = append(rows, agentRow{string(g.ID), g.Name, g.Operator, client.AuthMethod, g.Types, g.Generic, client.Code(),
-			g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt, flags[g.ID]})
+		rows = append(rows, row)
 	}
 	return rows, err
+}
+
+func agentRowOf(g *approvals.Agent, flags approvals.Flags) (agentRow, error) {
+	client, err := ciba.ClientOf(g)
+	if err != nil {
+		return agentRow{}, err
+	}
+	return agentRow{string(g.ID), g.Name, g.Operator, client.AuthMethod, g.Types, g.Generic, client.Code(),
+		g.Scopes, g.Audiences, g.Disabled, g.DisabledWhy, g.CreatedAt, flags}, nil
+}
+
+func (a *admin) showAgent(r *http.Request) (any, error) {
+	id := approvals.AgentID(r.PathValue("id"))
+	g, err := a.s.dir.Agent(r.Context(), id)
+	if err != nil {
+		return nil, fmt.Errorf("client_id %s: %w", id, err)
+	}
+	flags, err := a.s.desk.Flagged(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	row, err := agentRowOf(g, flags[id])
+	if err != nil {
+		return nil, err
+	}
+	people, err := a.s.leftAlone(r.Context(), id)
+	return agentStory{row, people}, err
+}
+
+// leftAlone lists whom an agent may not ask now, by sub.
+func (s *service) leftAlone(ctx context.Context, agent approvals.AgentID) ([]leftAlone, error) {
+	pairs, err := s.desk.PairsOf(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	cool, out := s.desk.Cooling(agent), []leftAlone{}
+	for _, p := range pairs {
+		if !p.Paused(s.clock.Now()) {
+			p.PausedUntil = time.Time{}
+		}
+		if p.PausedUntil.IsZero() && !p.Blocked() {
+			continue
+		}
+		out = append(out, leftAlone{string(p.Person), p.PausedUntil, p.DisconnectedAt, p.ReportedAt, cool[p.Person]})
+		delete(cool, p.Person)
+	}
+	for who, until := range cool {
+		out = append(out, leftAlone{Sub: string(who), CoolUntil: until})
+	}
+	slices.SortFunc(out, func(a, b leftAlone) int { return strings.Compare(a.Sub, b.Sub) })
+	return out, nil
 }
 
 func (a *admin) disableAgent(r *http.Request) (any, error) {
@@ -320,8 +385,13 @@ func (a *admin) enableAgent(r *http.Request) (any, error) {
 }
 
 func (a *admin) clearAgent(r *http.Request) (any, error) {
-	n, err := a.s.agents.Clear(r.Context(), approvals.AgentID(r.PathValue("id")))
-	return cleared{n}, err
+	id := approvals.AgentID(r.PathValue("id"))
+	n, err := a.s.agents.Clear(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	people, err := a.s.leftAlone(r.Context(), id)
+	return cleared{n, people}, err
 }
 
 // signedRequest exports what an agent has signed, as evidence of what it asked for (REQ-159).

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"assent/approvals"
 	"assent/ciba"
@@ -26,6 +27,7 @@ type adminFlags struct {
 type agentCmd struct {
 	Add          agentAddCmd     `cmd:"" help:"Register an agent and print its secret, once."`
 	List         agentListCmd    `cmd:"" help:"List agents."`
+	Show         agentShowCmd    `cmd:"" help:"Show one agent, and whom it may not ask: who has paused, disconnected or reported it, or is left alone after denials."`
 	Disable      agentDisableCmd `cmd:"" help:"Disable an agent; its pending requests are withdrawn."`
 	Enable       agentEnableCmd  `cmd:"" help:"Let a disabled agent ask again."`
 	Clear        agentClearCmd   `cmd:"" help:"Lift an agent's flags once you have looked into them: who reported it is asked again, and a suspended agent may ask."`
@@ -199,14 +201,79 @@ func (c *agentListCmd) Run(ctx context.Context, s streams) error {
 	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "CLIENT_ID\tNAME\tMETHOD\tTYPES\tGENERIC\tCODE\tDISABLED\tFLAGS")
 	for _, a := range list {
-		off := yes(a.Disabled)
-		if a.Why != "" {
-			off += " (" + a.Why + ")"
-		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.ClientID, a.Name, a.AuthMethod, strings.Join(a.Types, ","),
-			yes(a.Generic), a.Code, off, flagWords(a.Flags))
+			yes(a.Generic), a.Code, a.disabledWords(), flagWords(a.Flags))
 	}
 	return w.Flush()
+}
+
+type agentShowCmd struct {
+	adminFlags
+	ID string `arg:"" name:"client_id" help:"Which agent."`
+}
+
+// Run prints one agent.
+func (c *agentShowCmd) Run(ctx context.Context, s streams) error {
+	api, err := newAdminClient(c.Data)
+	if err != nil {
+		return err
+	}
+	var a agentStory
+	if err := api.call(ctx, "GET", "/agents/"+url.PathEscape(c.ID), nil, &a); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(a)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"client_id", a.ClientID},
+		{"name", a.Name},
+		{"operator", a.Operator},
+		{"method", a.AuthMethod},
+		{"types", strings.Join(a.Types, ", ")},
+		{"generic types", yes(a.Generic)},
+		{"code", a.Code},
+		{"scopes", strings.Join(a.Scopes, " ")},
+		{"audiences", strings.Join(a.Audiences, " ")},
+		{"disabled", a.disabledWords()},
+		{"flags", flagWords(a.Flags)},
+		{"added", second(a.CreatedAt)},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", line[0], line[1])
+		}
+	}
+	if len(a.People) > 0 {
+		fmt.Fprintln(w, "\nPERSON\tMAY NOT BE ASKED")
+	}
+	for _, p := range a.People {
+		fmt.Fprintf(w, "%s\t%s\n", p.Sub, p.words())
+	}
+	return w.Flush()
+}
+
+// words says why an agent may not ask a person, the strongest reason first.
+func (p leftAlone) words() string {
+	var why []string
+	for _, mark := range []struct {
+		at   time.Time
+		word string
+	}{{p.ReportedAt, "reported since "}, {p.DisconnectedAt, "disconnected since "}, {p.PausedUntil, "paused until "},
+		{p.CoolUntil, "cooling down after denials until "}} {
+		if !mark.at.IsZero() {
+			why = append(why, mark.word+second(mark.at))
+		}
+	}
+	return strings.Join(why, ", ")
+}
+
+// disabledWords says whether an agent is disabled, and why if no operator did it.
+func (a agentRow) disabledWords() string {
+	if a.Why != "" {
+		return yes(a.Disabled) + " (" + a.Why + ")"
+	}
+	return yes(a.Disabled)
 }
 
 // flagWords says how many people an agent is flagged for; "-" when it is not.
@@ -282,8 +349,11 @@ func (c *agentClearCmd) Run(ctx context.Context, s streams) error {
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(done)
 	}
-	_, err = fmt.Fprintf(s.out, "cleared; %d reports lifted\n", done.Reports)
-	return err
+	fmt.Fprintf(s.out, "cleared; %d reports lifted\n", done.Reports)
+	for _, p := range done.People {
+		fmt.Fprintf(s.out, "still %s for %s\n", p.words(), p.Sub)
+	}
+	return nil
 }
 
 // tell sends a command whose success is one word.
