@@ -101,14 +101,14 @@ func (q historyQuery) shows(r *approvals.Request) bool {
 type historyView struct {
 	Query    historyQuery
 	Lang     string // to keep in the form; "" when it was not chosen
-	Agents   []choice
-	Outcomes []choice
+	Agents   []option
+	Outcomes []option
 	Rows     []historyRow
 	Older    string
 	Filtered bool
 }
 
-type choice struct {
+type option struct {
 	Value  string
 	Text   string
 	Chosen bool
@@ -159,7 +159,7 @@ func (h *Handler) historyOf(v *visit, q historyQuery) (*historyView, error) {
 	}
 	for _, name := range outcomeOrder {
 		word := "state." + name
-		view.Outcomes = append(view.Outcomes, choice{name, say(v.lang, word), name == q.Outcome})
+		view.Outcomes = append(view.Outcomes, option{name, say(v.lang, word), name == q.Outcome})
 	}
 	view.Agents, err = h.askers(v, found, q.Agent)
 	return view, err
@@ -198,7 +198,7 @@ func (h *Handler) find(v *visit, q historyQuery) (found []*approvals.Request, ne
 
 // askers are the agents that can be chosen from: those of the rows and of the latest requests, those that the person has
 // said something about, and the chosen one, in the order of their names. More would mean to read all that there is.
-func (h *Handler) askers(v *visit, rows []*approvals.Request, chosen string) (out []choice, err error) {
+func (h *Handler) askers(v *visit, rows []*approvals.Request, chosen string) (out []option, err error) {
 	latest, err := h.Desk.List(v.Context(), approvals.Query{Person: v.who.Person, Limit: historyAskers})
 	if err != nil {
 		return nil, fmt.Errorf("list requests: %w", err)
@@ -219,12 +219,12 @@ func (h *Handler) askers(v *visit, rows []*approvals.Request, chosen string) (ou
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, choice{row.ID, row.Name, row.ID == chosen})
+		out = append(out, option{row.ID, row.Name, row.ID == chosen})
 	}
 	if _, known := names[approvals.AgentID(chosen)]; chosen != "" && !known {
-		out = append(out, choice{chosen, chosen, true}) // perhaps nobody that this person knows: not named
+		out = append(out, option{chosen, chosen, true}) // perhaps nobody that this person knows: not named
 	}
-	slices.SortFunc(out, func(a, b choice) int { return cmp.Or(cmp.Compare(a.Text, b.Text), cmp.Compare(a.Value, b.Value)) })
+	slices.SortFunc(out, func(a, b option) int { return cmp.Or(cmp.Compare(a.Text, b.Text), cmp.Compare(a.Value, b.Value)) })
 	return out, nil
 }
 
