@@ -124,8 +124,8 @@ func (h *Handler) connect(v *visit, bound string, b upstream.Back, token string)
 	return answer{to: v.path("/accounts")}, nil
 }
 
-// disconnect forgets an account.
-func (h *Handler) disconnect(v *visit) (answer, error) {
+// forgetAccount forgets an account.
+func (h *Handler) forgetAccount(v *visit) (answer, error) {
 	values, err := form(v, "key", "token")
 	if err != nil {
 		return answer{}, err

@@ -175,7 +175,7 @@ func (h *Handler) routes() http.Handler {
 		get("/signin/{provider}/back", h.back)
 		post("/signin/{provider}/back", h.comeBack)
 		get("/accounts", h.accounts)
-		post("/accounts/disconnect", h.disconnect)
+		post("/accounts/disconnect", h.forgetAccount)
 	}
 	r.Get("/live", h.live)
 	if h.Push != nil {
