@@ -53,7 +53,7 @@ func (h *Handler) deviceRoutes(r chi.Router, get, post func(string, func(*visit)
 	const one = "/{device:[A-Za-z0-9_-]{1,64}}"
 	r.Get("/me/devices", h.api(h.devices))
 	r.Post("/me/devices", h.api(h.register))
-	r.Post("/me/devices"+one+"/confirm", h.api(h.confirm))
+	r.Post("/me/devices"+one+"/confirm", h.api(h.confirmDevice))
 	r.Delete("/me/devices"+one, h.api(h.removeDevice))
 	get("/devices", h.devicesPage)
 	post("/devices", h.enrol)
@@ -118,8 +118,8 @@ func (h *Handler) owner(v *visit) error {
 	return nil
 }
 
-// confirm takes the code that a test has brought to the device. It needs no session: the code went to that device alone.
-func (h *Handler) confirm(v *visit) (reply, error) {
+// confirmDevice takes the code that a test has brought to the device. It needs no session: the code went to that device alone.
+func (h *Handler) confirmDevice(v *visit) (reply, error) {
 	var body struct {
 		Code string `json:"code"`
 	}
