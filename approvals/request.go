@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -260,7 +261,20 @@ func (d Decision) facts() map[string]string {
 	if d.Reported {
 		facts["reported"] = "true"
 	}
+	if len(d.Proof) > 0 {
+		facts[FactProof] = d.ProofDigest()
+	}
 	return withSignIn(facts, d.AuthTime)
+}
+
+// FactProof is the audit fact that ties a decision to its proof, and so to the key that signed: whoever can replace both
+// in the store does not reach what has gone out.
+const FactProof = "proof"
+
+// ProofDigest is the SHA-256 of the proof, in base64url.
+func (d Decision) ProofDigest() string {
+	sum := sha256.Sum256(d.Proof)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // withSignIn adds since when the person is signed in, for the timeline.

@@ -192,15 +192,15 @@ func TestDecisionKeepsItsProof(t *testing.T) {
 	got := w.read(r)
 	proof := got.Decisions[0].Proof
 	m := passkey.Matter{Verb: "approve", Disclosure: got.Decisions[0].Digest, Granted: got.Granted.Digest()}
-	if _, err := passkey.VerifyEvidence(proof, m); err != nil {
+	if _, err := passkey.VerifyEvidence(proof, m, siteName); err != nil {
 		t.Error(err)
 	}
 	w.signedIn("ann").get("/history/"+string(r.ID)).want(http.StatusOK, "Confirmed by passkey")
-	if _, err := passkey.VerifyEvidence([]byte(shown.byID("decision-proof")), m); err != nil {
+	if _, err := passkey.VerifyEvidence([]byte(shown.byID("decision-proof")), m, siteName); err != nil {
 		t.Errorf("as shown: %v", err)
 	}
 	m.Granted = m.Disclosure
-	if _, err := passkey.VerifyEvidence(proof, m); err == nil {
+	if _, err := passkey.VerifyEvidence(proof, m, siteName); err == nil {
 		t.Error("proves something else as well")
 	}
 }

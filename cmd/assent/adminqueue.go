@@ -15,6 +15,7 @@ import (
 
 	"assent/approvals"
 	"assent/channels"
+	"assent/webapp/passkey"
 )
 
 // The bodies of the queue's part of the administration API.
@@ -55,6 +56,7 @@ type (
 		Digest  string          `json:"digest,omitempty"` // of what was on the screen
 		Granted string          `json:"granted_digest,omitempty"`
 		Proof   json.RawMessage `json:"proof,omitempty"` // an Evidence of package passkey
+		Proven  *bool           `json:"proof_verified,omitempty"`
 	}
 	withdrawal struct {
 		Reason string `json:"reason"` // for other operators
@@ -202,12 +204,33 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 		if d.Approve && r.Granted != nil {
 			row.Granted = r.Granted.Digest()
 		}
+		if len(d.Proof) > 0 {
+			proven := s.proves(d, row.Granted, events)
+			row.Proven = &proven
+		}
 		story.Decisions = append(story.Decisions, row)
 	}
 	for _, e := range approvals.Timeline(r, events) {
 		story.Timeline = append(story.Timeline, timelineRow{e, say(e, s.explain)})
 	}
 	return story, nil
+}
+
+// proves reports whether the proof of a decision holds: a passkey signed these words and this grant on our pages, and it
+// is the proof that the audit record names. Records from before that name none.
+func (s *service) proves(d approvals.Decision, granted string, events []approvals.Event) bool {
+	verb := "approve"
+	if !d.Approve {
+		verb = "deny"
+	}
+	m := passkey.Matter{Verb: verb, Disclosure: d.Digest, Granted: granted}
+	if _, err := passkey.VerifyEvidence(d.Proof, m, s.cfg.PagesURL); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(events, func(e approvals.Event) bool {
+		named := e.Facts[approvals.FactProof]
+		return named != "" && e.At.Equal(d.At) && named != d.ProofDigest()
+	})
 }
 
 // resend tells the person once more, within the dispatcher's rules.

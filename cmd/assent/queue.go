@@ -143,6 +143,7 @@ func (r queueStory) print(out io.Writer) error {
 		{"digest", r.Digest},
 		{"now", r.Now.Words},
 		{"stuck", yes(r.Now.Stuck)},
+		{"proof", r.proof()},
 		{"remark", r.Remark},
 	} {
 		if line[1] != "" {
@@ -154,6 +155,21 @@ func (r queueStory) print(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.At.UTC().Format("2006-01-02T15:04:05.000Z"), after(e.At.Sub(r.CreatedAt)), e.by(), e.Words)
 	}
 	return w.Flush()
+}
+
+// proof says whether the passkey's signature holds; "" when none was given.
+func (r queueStory) proof() string {
+	said := ""
+	for _, d := range r.Decisions {
+		switch {
+		case d.Proven == nil:
+		case !*d.Proven:
+			return "passkey evidence does not verify"
+		default:
+			said = "passkey evidence verified"
+		}
+	}
+	return said
 }
 
 // by names the actor of a line.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/url"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/protocol/webauthncose"
@@ -44,19 +45,21 @@ func (k *Keeper) evidence(c Credential, signed []byte, a *protocol.ParsedCredent
 // maxEvidence bounds what is read as evidence.
 const maxEvidence = 4 * maxAnswer
 
-// VerifyEvidence checks that a key, with its user present and verified, signed exactly this matter. It needs nothing but
-// the stored bytes. [ErrRefused] when anything is different, with the step at which it was.
-func VerifyEvidence(raw []byte, m Matter) (Evidence, error) {
+// VerifyEvidence checks that a key, with its user present and verified, signed exactly this matter on pages of that origin.
+// It needs nothing but the stored bytes. That the key is the one which was there when it was decided is for the audit record
+// of the decision to say, which names the SHA-256 of raw. [ErrRefused] when anything is different, with the step at which
+// it was.
+func VerifyEvidence(raw []byte, m Matter, origin string) (Evidence, error) {
 	var e Evidence
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&e); err != nil || len(raw) > maxEvidence || e.V != 1 || e.Kind != kindEvidence {
 		return e, fmt.Errorf("read evidence: %w", ErrRefused)
 	}
-	if err := e.about(m); err != nil {
+	if err := e.about(m, origin); err != nil {
 		return e, err
 	}
-	if err := e.given(); err != nil {
+	if err := e.given(origin); err != nil {
 		return e, err
 	}
 	key, err := webauthncose.ParsePublicKey(e.PublicKey)
@@ -70,8 +73,9 @@ func VerifyEvidence(raw []byte, m Matter) (Evidence, error) {
 	return e, nil
 }
 
-// about checks that the challenge was made of this matter, and that it is the one in the client data.
-func (e Evidence) about(m Matter) error {
+// about checks that the challenge was made of this matter, and that it is the one in the client data, which come from our
+// own page and not from one inside another site's.
+func (e Evidence) about(m Matter, origin string) error {
 	var c challenged
 	if err := json.Unmarshal([]byte(e.Challenge), &c); err != nil || string(m.canonical(c.Nonce)) != e.Challenge {
 		return fmt.Errorf("what was decided: %w", ErrRefused)
@@ -79,16 +83,20 @@ func (e Evidence) about(m Matter) error {
 	var client protocol.CollectedClientData
 	sum := sha256.Sum256([]byte(e.Challenge))
 	err := json.Unmarshal(e.Client, &client)
-	if err != nil || client.Type != protocol.AssertCeremony || client.Challenge != base64.RawURLEncoding.EncodeToString(sum[:]) {
+	if err != nil || client.Type != protocol.AssertCeremony || client.Origin != origin || client.CrossOrigin || client.Challenge != base64.RawURLEncoding.EncodeToString(sum[:]) {
 		return fmt.Errorf("client data: %w", ErrRefused)
 	}
 	return nil
 }
 
 // given checks what the authenticator says about itself.
-func (e Evidence) given() error {
+func (e Evidence) given(origin string) error {
 	var data protocol.AuthenticatorData
 	rp := sha256.Sum256([]byte(e.RP))
+	at, err := url.Parse(origin)
+	if err != nil || at.Hostname() != e.RP {
+		return fmt.Errorf("rp id: %w", ErrRefused)
+	}
 	if err := data.Unmarshal(e.Data); err != nil || !bytes.Equal(data.RPIDHash, rp[:]) || !data.Flags.HasUserPresent() ||
 		!data.Flags.HasUserVerified() {
 		return fmt.Errorf("authenticator data: %w", ErrRefused)

@@ -23,14 +23,24 @@ func (h *house) proven(m passkey.Matter) json.RawMessage {
 // The stored bytes prove the decision without anything else, and no other decision.
 func TestEvidence(t *testing.T) {
 	raw := newHouse(t).proven(matter)
-	e, err := passkey.VerifyEvidence(raw, matter)
+	e, err := passkey.VerifyEvidence(raw, matter, site)
 	if err != nil || e.RP != "ap.example.com" || len(e.Credential) != 32 {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	for _, other := range []passkey.Matter{{Verb: "deny", Disclosure: matter.Disclosure, Granted: matter.Granted},
 		{Verb: matter.Verb, Disclosure: "x", Granted: matter.Granted}, {Verb: matter.Verb, Disclosure: matter.Disclosure}} {
-		if _, err := passkey.VerifyEvidence(raw, other); !errors.Is(err, passkey.ErrRefused) {
+		if _, err := passkey.VerifyEvidence(raw, other, site); !errors.Is(err, passkey.ErrRefused) {
 			t.Errorf("%+v: %v", other, err)
+		}
+	}
+}
+
+// Evidence of another installation, or of a page that another site has framed, proves nothing here.
+func TestEvidenceElsewhere(t *testing.T) {
+	raw := newHouse(t).proven(matter)
+	for _, at := range []string{"", "https://evil.example", "https://ap.example.com:444", "http://ap.example.com"} {
+		if _, err := passkey.VerifyEvidence(raw, matter, at); !errors.Is(err, passkey.ErrRefused) {
+			t.Errorf("at %q: %v", at, err)
 		}
 	}
 }
@@ -47,7 +57,7 @@ func TestEvidenceFlipped(t *testing.T) {
 			(*bytes)[i/8] ^= 1 << (i % 8)
 			flipped, err := json.Marshal(e)
 			check(t, err)
-			if _, err := passkey.VerifyEvidence(flipped, matter); !errors.Is(err, passkey.ErrRefused) {
+			if _, err := passkey.VerifyEvidence(flipped, matter, site); !errors.Is(err, passkey.ErrRefused) {
 				t.Errorf("bit %d of %s: %v", i, name, err)
 			}
 			(*bytes)[i/8] ^= 1 << (i % 8)
@@ -63,7 +73,7 @@ func TestEvidenceFlipped(t *testing.T) {
 			*text = string(b)
 			flipped, err := json.Marshal(e)
 			check(t, err)
-			if _, err := passkey.VerifyEvidence(flipped, matter); !errors.Is(err, passkey.ErrRefused) {
+			if _, err := passkey.VerifyEvidence(flipped, matter, site); !errors.Is(err, passkey.ErrRefused) {
 				t.Errorf("bit %d of %q: %v", i, was, err)
 			}
 		}
@@ -76,7 +86,7 @@ func FuzzEvidence(f *testing.F) {
 	f.Add([]byte(`{"v":1,"kind":"webauthn","rp_id":"a","public_key":"pQECAyYgASFYIA","challenge_from":"{}"}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if _, err := passkey.VerifyEvidence(raw, matter); !errors.Is(err, passkey.ErrRefused) {
+		if _, err := passkey.VerifyEvidence(raw, matter, site); !errors.Is(err, passkey.ErrRefused) {
 			t.Errorf("%q: %v", raw, err)
 		}
 	})
