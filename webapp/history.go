@@ -149,9 +149,6 @@ func (h *Handler) historyOf(v *visit, q historyQuery) (*historyView, error) {
 		return nil, err
 	}
 	for i, r := range found {
-		if r.Reported() {
-			items[i].State = "reported"
-		}
 		view.Rows = append(view.Rows, historyRow{items[i], dated(r.CreatedAt, r.Zone, v.lang)})
 	}
 	if next != "" {

@@ -49,6 +49,11 @@ func (h *Handler) groups(v *visit, waiting []item) []group {
 		out[i].Items = append(out[i].Items, it)
 		out[i].IDs = strings.TrimSpace(out[i].IDs + " " + it.ID)
 	}
+	for _, g := range out {
+		for i := range g.Items {
+			g.Items[i].Grouped = len(g.Items) > 1
+		}
+	}
 	return out
 }
 
@@ -62,7 +67,11 @@ type item struct {
 	Ends    string
 	Left    int
 	State   string // the outcome; its word is the text "state." + State
+	Grouped bool   // the heading above it names the agent
 }
+
+// stateReported is shown in the place of denied, where the person reported the request too.
+const stateReported approvals.State = "reported"
 
 // inbox shows what waits, by time left, then what ended, newest first.
 func (h *Handler) inbox(v *visit) (answer, error) {
@@ -126,8 +135,11 @@ func (h *Handler) items(v *visit, requests []*approvals.Request) ([]item, error)
 			return nil, err
 		}
 		state := r.StateAt(now)
-		if state == approvals.Pending && !now.Before(r.DecideBy) {
+		switch {
+		case state == approvals.Pending && !now.Before(r.DecideBy):
 			state = approvals.Expired
+		case r.Reported():
+			state = stateReported
 		}
 		items = append(items, item{ID: string(r.ID), Ref: r.ID.Ref(), AgentID: string(r.Agent), Agent: approvals.Visible(r.AgentName),
 			Action: shown.Action(), Ends: moment(r.DecideBy, now, r.Zone, v.lang),

@@ -38,11 +38,22 @@ func TestInboxGroups(t *testing.T) {
 		t.Errorf("order %v, want %v", got, want)
 	}
 	p.lacks("Deny all from Mail Bot")
+	if n := strings.Count(textOf(p.doc), "Travel Bot"); n != 2 { // the heading, and what denies all
+		t.Errorf("the agent of two requests is named %d times", n)
+	}
 	for _, n := range p.all("form") {
 		if strings.Contains(attr(n, "action"), "approve") {
 			t.Error("the inbox approves")
 		}
 	}
+}
+
+// TestInboxReported: what a person has reported ends with the word that the history has for it.
+func TestInboxReported(t *testing.T) {
+	w := newWorld(t, false)
+	b, p := w.openPage(w.ask("ann", payment))
+	b.press(p, "/report").want(http.StatusSeeOther)
+	b.get("/").want(http.StatusOK, "Reported").lacks("Denied")
 }
 
 // TestDenyAll, without script: those that were on the screen are denied, each by a decision of its own; what was decided
