@@ -309,7 +309,7 @@ func TestWithdrawAfterRedemption(t *testing.T) {
 	approved := b.follow(b.press(p.want(http.StatusOK, "You were not in a conversation with this agent."), "/approve"))
 	_, err = w.desk.Redeem(t.Context(), agent.ID, r.ID, secret)
 	check(t, err)
-	late := b.follow(b.press(approved, "/withdraw")).want(http.StatusOK, "The agent has collected it.", "Undo is not possible; revoke this agent")
+	late := b.follow(b.press(approved, "/withdraw")).want(http.StatusOK, "The agent has collected it.", "This cannot be undone. You can disconnect this agent.")
 	if late.hasForm("/withdraw") {
 		t.Error("withdrawing is still offered")
 	}
@@ -391,7 +391,7 @@ func TestAnswerLostAfterCommit(t *testing.T) {
 	r := w.ask("ann", payment)
 	b, p := w.openPage(r)
 	w.lose.Store(true)
-	lost := b.press(p, "/approve").want(http.StatusServiceUnavailable, "We could not confirm", "Checking…")
+	lost := b.press(p, "/approve").want(http.StatusServiceUnavailable, "We could not confirm", "may or may not have arrived")
 	if lost.header.Get("Retry-After") == "" || !strings.Contains(lost.body, `data-again="/requests/`+string(r.ID)) {
 		t.Error("the page does not ask again")
 	}

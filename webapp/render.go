@@ -19,7 +19,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each has a file of its own beside layout.html and the shared parts.
-var pageNames = []string{"agent", "agents", "denied", "history", "stored", "forgotten", "landing", "invited", "signin", "code", "request", "narrow",
+var pageNames = []string{"agent", "agents", "denied", "history", "stored", "forgotten", "landing", "invited", "signin", "signout", "code", "request", "narrow",
 	"inbox", "devices", "passkeys", "sessions", "settings", "back", "accounts", "offline", "problem"}
 
 // pages are all templates, parsed once. html/template escapes by context: whatever an agent writes stays text.

@@ -166,15 +166,22 @@ var scenes = []scene{
 		s.click("main form button")
 		s.answered("#code")
 	}},
-	{"sign-in, unknown browser", "signin.unknown", "form[data-passkey] button", func(s *stage) { s.visit("/signin") }},
+	{"sign-in, unknown browser", "signin.title", "form[data-passkey] button", func(s *stage) { s.visit("/signin") }},
 	{"sign-in", "signin.title", "form[data-passkey] button | form[action^='/signin?'] button", func(s *stage) {
 		s.signOut()
 		s.visit("/signin")
 	}},
-	{"sign-in, no channel", "signin.noChannel", "form[data-passkey] button", func(s *stage) {
-		s.w.canSend = false
+	{"sign-in, no channel", "signin.title", "form[data-passkey] button", func(s *stage) {
 		s.signOut()
+		s.w.canSend = false
 		s.visit("/signin")
+	}},
+	{"sign-out, no way back", "signout.title", "main a.button | main form button.no", func(s *stage) {
+		s.w.canSend = false
+		s.signIn()
+		s.visit("/")
+		s.click("footer form button")
+		s.answered("[name=sure]")
 	}},
 	{"code", "code.title", "#code | main form button.yes | main form button.plain", func(s *stage) { s.coded() }},
 	{"code, wrong", "code.title", "#code | main form button.yes | [role=alert]", func(s *stage) {

@@ -83,6 +83,19 @@ func (h *Handler) sendCode(v *visit) (answer, error) {
 	return answer{to: v.path("/signin/code?next=" + url.QueryEscape(next))}, nil
 }
 
+// strands reports whether signing out leaves a person without a way back in. Doubt keeps nobody from signing out.
+func (h *Handler) strands(v *visit) bool {
+	if v.who == nil || v.who.Level < approvals.LevelSession {
+		return false
+	}
+	in, _, err := h.otherWayIn(v.Context(), v.who.person, byInvitation)
+	if err != nil {
+		h.Log.WarnContext(v.Context(), "ways in not read before a sign-out", "err", err)
+		return false
+	}
+	return !in
+}
+
 // codeView is the page with the one input.
 type codeView struct {
 	Action  string
@@ -180,11 +193,14 @@ func (h *Handler) checkCode(v *visit) (answer, error) {
 	return h.askCode(v, next, err)
 }
 
-// signout ends the session of this browser. The browser stays bound.
+// signout ends the session of this browser. The browser stays bound. Whoever could not come back is asked once more.
 func (h *Handler) signout(v *visit) (answer, error) {
-	values, err := form(v, "next")
+	values, err := form(v, "next", "sure")
 	if err != nil {
 		return answer{}, err
+	}
+	if values.Get("sure") == "" && h.strands(v) {
+		return answer{page: "signout", data: ownPath(values.Get("next"))}, nil
 	}
 	gone, err := h.end(v)
 	if err != nil {

@@ -232,6 +232,21 @@ func TestSignInByCode(t *testing.T) {
 	b.follow(b.press(ask, "/signin/code", "code", code)).want(http.StatusOK, "Text me a code")
 }
 
+// Whoever could not sign in again is told so before signing out, and signs out all the same when they say it twice.
+func TestSignOutForGood(t *testing.T) {
+	w := newWorld(t, false)
+	w.canSend = false
+	b := w.signedIn("ann")
+	ask := b.press(b.get("/"), "/signout").want(http.StatusOK, "Sign out?", "You will need a new invitation")
+	b.get("/").want(http.StatusOK, "Signed in as Ann")
+	b.follow(b.press(ask, "/signout")).want(http.StatusOK, "Sign in", "We cannot send you a code.").lacks("Signed in as")
+
+	named := newNamedWorld(t)
+	named.canSend = false
+	keyed, _ := named.withPasskey("ann")
+	keyed.press(keyed.get("/"), "/signout").want(http.StatusSeeOther)
+}
+
 func TestSignInCodeLimits(t *testing.T) {
 	w := newWorld(t, false)
 	b := w.signedIn("ann")

@@ -214,6 +214,7 @@ function recheck() {
   if (!lost) return;
   const about = location.pathname.match(/^\/requests\/[0-9a-z]{26}/) || ['/'];
   const again = lost.again || (lost.sent === 'true' ? about[0] : location.pathname) + location.search;
+  $('[data-check]')?.setAttribute('href', again);
   const look = async () => {
     try {
       const answer = await fetch(again, { cache: 'no-store' });
