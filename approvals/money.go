@@ -16,7 +16,7 @@ const maxAmount = 30 // characters
 // money accepts {currency, amount} with the amount as a decimal string, never a JSON number (RFC 9396's own example;
 // REQ-099). The fraction may not have more digits than the currency.
 func money(path string, v any) error {
-	shape := members{"currency": required(text(3)), "amount": required(text(maxAmount))}
+	shape := members{"currency": required(text(3)), "amount": required(amountText)}
 	if err := object(shape)(path, v); err != nil {
 		return err
 	}
@@ -26,6 +26,14 @@ func money(path string, v any) error {
 		return invalid(path+".currency", "must be an ISO 4217 code")
 	}
 	return decimal(path+".amount", o["amount"].(string), digits)
+}
+
+// amountText tells whoever has sent a number that amounts are strings.
+func amountText(path string, v any) error {
+	if _, ok := v.(string); !ok {
+		return invalid(path, `must be a string such as "480.00"`)
+	}
+	return text(maxAmount)(path, v)
 }
 
 // decimal accepts an amount of money in a currency that has this many digits after the point.

@@ -93,8 +93,12 @@ func (a *Ask) check() error {
 	switch {
 	case hints != 1:
 		return errors.New("exactly one of Hint, HintToken and IDToken is required")
-	case len(a.Details) > 0 && !json.Valid(a.Details):
-		return errors.New("authorization_details must be JSON")
+	case len(a.Details) == 0:
+		return nil
+	}
+	var wrong *json.SyntaxError
+	if err := json.Unmarshal(a.Details, new(json.RawMessage)); errors.As(err, &wrong) {
+		return fmt.Errorf("authorization_details must be JSON: %w at byte %d", err, wrong.Offset)
 	}
 	return nil
 }
