@@ -12,6 +12,7 @@ import (
 // Outlook is what the dispatcher will do about a request next, for whoever asks why nothing happens.
 type Outlook struct {
 	Next      Next
+	Channels  int                  // that this installation has, outside the inbox
 	Addresses int                  // outside the inbox, of channels that this installation has
 	Told      bool                 // a provider has a message
 	Under     bool                 // a call is under way, or its process has died
@@ -25,7 +26,7 @@ func (d *Dispatcher) Outlook(ctx context.Context, id approvals.ID) (Outlook, err
 	if err != nil {
 		return Outlook{}, fmt.Errorf("look at %s: %w", id, err)
 	}
-	o := Outlook{Next: t.next, Addresses: len(t.task.Ladder), Down: map[string]time.Time{}}
+	o := Outlook{Next: t.next, Channels: len(d.Channels), Addresses: len(t.task.Ladder), Down: map[string]time.Time{}}
 	tries := t.task
 	tries.Tries = overlay(tries.Tries, tries.Reports)
 	_, o.Told = tries.told()

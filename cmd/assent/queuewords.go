@@ -121,6 +121,8 @@ func waiting(r *approvals.Request, o channels.Outlook, now time.Time) standing {
 		s.Words = heldWords(next, r, s)
 	case left && next.Do == channels.Wait:
 		s.Words = fmt.Sprintf("the provider of %s fails again and again and is left alone until %s", next.Channel, second(down))
+	case o.Channels == 0:
+		s = standing{Words: "no channel is configured; the request lies in the inbox", Stuck: true, At: r.DecideBy}
 	case o.Addresses == 0:
 		s = standing{Words: "the person has no address that can be written to; the request lies in the inbox", Stuck: true, At: r.DecideBy}
 	case next.Do == channels.Fail:
@@ -167,7 +169,7 @@ var reasons = map[approvals.Reason]string{
 	approvals.WithdrawnByAgent:    "withdrawn by the agent",
 	approvals.WithdrawnByOperator: "withdrawn by an operator",
 	approvals.ShutOut:             "the person has paused, disconnected or reported the agent",
-	approvals.NotEligible:         "person or agent may no longer",
+	approvals.NotEligible:         "its person or its agent has been disabled",
 	approvals.WrongCode:           "denied after three wrong codes",
 	approvals.Unreachable:         "no message got through to the person",
 	approvals.QuietTime:           "the person's quiet hours last longer than the request",
