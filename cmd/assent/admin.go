@@ -174,7 +174,7 @@ func adminStatus(err error) int {
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict), errors.Is(err, approvals.ErrNotEligible),
+	case errors.Is(err, errExists), errors.Is(err, approvals.ErrTaken), errors.Is(err, approvals.ErrConflict), errors.Is(err, approvals.ErrNotEligible),
 		errors.Is(err, approvals.ErrDecided), errors.Is(err, approvals.ErrTooLate):
 		return http.StatusConflict
 	case errors.Is(err, approvals.ErrInvalid):
@@ -204,7 +204,7 @@ func (a *admin) addAgent(r *http.Request) (any, error) {
 }
 
 // errExists means that an agent or person of this id is there already.
-var errExists = fmt.Errorf("exists already: %w", approvals.ErrConflict)
+var errExists = errors.New("exists already")
 
 // addAgent registers a client from RFC 7591 metadata and makes its secret unless the metadata brings one.
 func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bool) (madeAgent, error) {

@@ -270,7 +270,7 @@ func (s *service) find(ctx context.Context, name string) (*approvals.Request, er
 	if !refShape.MatchString(ref) {
 		r, err := s.store.Request(ctx, approvals.ID(name)) // not from memory: an operator wants what is on the disk
 		if err != nil {
-			return nil, fmt.Errorf("request %s: %w", name, err)
+			return nil, fmt.Errorf("request %s: %w%s", name, err, whereToLook(err))
 		}
 		return r, nil
 	}
@@ -286,7 +286,15 @@ func (s *service) find(ctx context.Context, name string) (*approvals.Request, er
 			return nil, &approvals.FieldError{Field: "request", Rule: "must be an id: " + ref + " is " + ids(found)}
 		}
 	}
-	return nil, fmt.Errorf("request %s: %w", ref, approvals.ErrNotFound)
+	return nil, fmt.Errorf("request %s: %w%s", ref, approvals.ErrNotFound, whereToLook(approvals.ErrNotFound))
+}
+
+// whereToLook is for whoever has asked for a request that is not there.
+func whereToLook(err error) string {
+	if errors.Is(err, approvals.ErrNotFound) {
+		return "; see assent queue list --state all"
+	}
+	return ""
 }
 
 func first(found []*approvals.Request) *approvals.Request {

@@ -24,6 +24,14 @@ type adminFlags struct {
 	JSON bool   `help:"Print JSON."`
 }
 
+// onward is the flag that a command printed for the next step needs to reach the same service.
+func (c adminFlags) onward() string {
+	if c.Data == defaultData {
+		return ""
+	}
+	return " --data " + c.Data
+}
+
 type agentCmd struct {
 	Add          agentAddCmd     `cmd:"" help:"Register an agent and print its secret, once."`
 	List         agentListCmd    `cmd:"" help:"List agents."`
@@ -69,7 +77,7 @@ func (c *agentAddCmd) Run(ctx context.Context, s streams) error {
 		if err := api.call(ctx, "POST", "/agents", body, &made); err != nil {
 			return err
 		}
-		if err := made.print(s.out, c.JSON); err != nil {
+		if err := made.print(s.out, c.adminFlags); err != nil {
 			return err
 		}
 	}
@@ -172,13 +180,13 @@ func readLimited(path string) ([]byte, error) {
 	return raw, err
 }
 
-func (m madeAgent) print(out io.Writer, asJSON bool) error {
-	if asJSON {
+func (m madeAgent) print(out io.Writer, c adminFlags) error {
+	if c.JSON {
 		return json.NewEncoder(out).Encode(m)
 	}
 	fmt.Fprintf(out, "client_id:     %s\n", m.ClientID)
 	if m.ClientSecret != "" {
-		fmt.Fprintf(out, "client_secret: %s\n\nThe secret is shown once and kept nowhere. Lost? assent agent rotate-secret %s\n", m.ClientSecret, m.ClientID)
+		fmt.Fprintf(out, "client_secret: %s\n\nThe secret is shown once and kept nowhere. Lost? assent agent rotate-secret %s%s\n", m.ClientSecret, m.ClientID, c.onward())
 	}
 	return nil
 }
@@ -408,5 +416,5 @@ func (c *agentRotateCmd) Run(ctx context.Context, s streams) error {
 	if err := api.call(ctx, "POST", "/agents/"+url.PathEscape(c.ID)+"/rotate-secret", nil, &made); err != nil {
 		return err
 	}
-	return made.print(s.out, c.JSON)
+	return made.print(s.out, c.adminFlags)
 }

@@ -289,7 +289,7 @@ func (c *Config) completeURLs() error {
 	issuer, err := url.Parse(c.Issuer)
 	if err != nil || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil ||
 		issuer.Scheme != "https" && !(issuer.Scheme == "http" && c.Dev) {
-		return errors.New("--issuer must be an https URL without query or fragment (REQ-002)")
+		return errors.New("--issuer must be an https URL without query or fragment")
 	}
 	if c.Profile == string(ciba.ProfileFAPI) && issuer.Scheme != "https" {
 		return errors.New("--profile fapi needs an https --issuer")

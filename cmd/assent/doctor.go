@@ -17,8 +17,9 @@ import (
 
 type doctorCmd struct {
 	adminFlags
-	Send   string `placeholder:"CHANNEL:ADDRESS" help:"Send a test message through the running service, such as sms:+4930123456 or push:SUB, and say what is wrong."`
-	Locale string `default:"en" enum:"en,ko" help:"Language of the test message: en or ko."`
+	Send    string `placeholder:"CHANNEL:ADDRESS" help:"Send a test message through the running service, such as sms:+4930123456 or push:SUB, and say what is wrong."`
+	Stopped bool   `help:"The service is meant to be stopped: examine its data folder, and find nothing wrong with that. Without it, a service that does not run is a problem (exit code 1)."`
+	Locale  string `default:"en" enum:"en,ko" help:"Language of the test message: en or ko."`
 }
 
 // finding is the result of one check.
@@ -81,7 +82,7 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 	if err := unlock(); err != nil {
 		return nil, err
 	}
-	findings = []finding{{Check: "service", Note: "not running; this is what its data folder says"}}
+	findings = []finding{c.notRunning()}
 	for _, open := range []struct {
 		check string
 		open  func(context.Context) error
@@ -93,6 +94,15 @@ func (c *doctorCmd) examine(ctx context.Context) ([]finding, error) {
 		}
 	}
 	return findings, s.close()
+}
+
+// notRunning is a problem for whoever expects the service to run.
+func (c *doctorCmd) notRunning() finding {
+	const words = "not running; this is what its data folder says"
+	if c.Stopped {
+		return finding{Check: "service", Note: words}
+	}
+	return finding{Check: "service", Problem: words}
 }
 
 func find(check string, err error) finding {

@@ -58,14 +58,14 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("a kill leaves no %s: %v", name, err)
 		}
 	}
-	if out, err := command(t, "doctor", "--data", data); err != nil || !strings.Contains(out, "not running") {
+	if out, err := command(t, "doctor", "--stopped", "--data", data); err != nil || !strings.Contains(out, "not running") {
 		t.Errorf("doctor on the stopped folder: %v\n%s", err, out)
 	}
 	restartDev(t, data)
 	if out, err := command(t, "agent", "list", "--data", data); err != nil || !strings.Contains(out, "Travel Bot") {
 		t.Errorf("agent list after a restart: %v\n%s", err, out)
 	}
-	if out, err := command(t, "doctor", "--data", data); err != nil {
+	if out, err := command(t, "doctor", "--stopped", "--data", data); err != nil {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 }

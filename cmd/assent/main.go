@@ -28,6 +28,7 @@ const (
 	exitExpired     = 4 // request: nobody answered in time
 	exitUnreachable = 5 // request: no message got through to the person
 	exitWithdrawn   = 6 // request: it was withdrawn
+	exitNotAsked    = 7 // request: the person takes none of this agent now
 )
 
 // exitError carries the exit code of a command that failed in a documented way.

@@ -64,7 +64,7 @@ func (c *personAddCmd) Run(ctx context.Context, s streams) error {
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(made)
 	}
-	_, err = fmt.Fprintf(s.out, "sub: %s\n\nNext: assent person invite %s\n", made.Sub, made.Sub)
+	_, err = fmt.Fprintf(s.out, "sub: %s\n\nNext: assent person invite %s%s\n", made.Sub, made.Sub, c.onward())
 	return err
 }
 

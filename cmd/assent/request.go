@@ -44,7 +44,10 @@ Exit codes:
   3  denied
   4  expired: nobody answered in time
   5  unreachable: no message got through to the person
-  6  withdrawn`
+  6  withdrawn
+  7  not asked: the person takes no requests of this agent now, or none of --acr can be reached
+
+When it is interrupted it prints the handle, as --no-wait does.`
 }
 
 // endings is how a request can end without a token: the exit code, and what is printed.
@@ -77,6 +80,9 @@ func (c *requestCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	waiting, err := c.waiting(ctx, agent)
+	if errors.Is(err, client.ErrDenied) {
+		return &exitError{exitNotAsked, err} // the question itself was refused: nobody has said no
+	}
 	if err != nil {
 		return err
 	}
@@ -84,6 +90,9 @@ func (c *requestCmd) Run(ctx context.Context, s streams) error {
 		return printJSON(s.out, waiting)
 	}
 	token, err := agent.Wait(ctx, waiting)
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(printJSON(s.out, waiting), errors.New("interrupted, and still asked: collect it with --resume FILE, where FILE holds what was just printed"))
+	}
 	if err != nil {
 		return printEnding(s.out, err)
 	}
@@ -101,7 +110,7 @@ func printEnding(out io.Writer, err error) error {
 		if errors.As(err, &denied) {
 			said.Note = denied.Note
 		}
-		return errors.Join(printJSON(out, said), &exitError{e.code, err})
+		return errors.Join(printJSON(out, said), &exitError{e.code, e.is})
 	}
 	return err
 }

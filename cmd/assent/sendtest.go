@@ -55,6 +55,9 @@ const testLife = 5 * time.Minute
 // sendTest sends a test message and says in plain words what became of it.
 func (s *service) sendTest(ctx context.Context, t testMessage) ([]finding, error) {
 	channel, have := s.channels[t.Channel]
+	if len(s.channels) == 0 {
+		return nil, &approvals.FieldError{Field: "channel", Rule: "must be one that is configured here: there is none"}
+	}
 	if !have {
 		return nil, &approvals.FieldError{Field: "channel", Rule: "must be one that is configured here: " +
 			strings.Join(slices.Sorted(maps.Keys(s.channels)), ", ")}
