@@ -81,12 +81,12 @@ func TestApproveLessOfSeveral(t *testing.T) {
 		until         time.Duration // from the end of approving; 0: not at all
 	}{
 		{"part", two, nil, []string{"part-0", ""}, "Left outPay 480.00 EUR to Example Travel", []string{"document_access"}, 0},
-		{"parts and list", two, nil, []string{"value-1-share", "", "amount-0", "1"}, "Asked forRead, Share", []string{`"1"`, `["read"]`}, 0},
+		{"parts and list", two, nil, []string{"value-1-share", "", "amount-0", "1"}, "Asked forRead, Share", []string{`"1.00"`, `["read"]`}, 0},
 		{"list", share, nil, []string{"value-0-delete", "", "value-0-share", ""}, "Approve: Read", []string{`["read"]`}, 0},
 		{"once", share, stand, []string{"lasts", "once"}, "The agent has to ask you again each time", []string{`["read","share","delete"]`}, 0},
 		{"week", share, stand, []string{"lasts", "week"}, "Asked forUntil 1 April 2026", []string{`["read","share","delete"]`}, 7 * 24 * time.Hour},
 		{"list and day", share, stand, []string{"lasts", "day", "value-0-read", ""}, "Approve: Share, Delete", []string{`["share","delete"]`}, 24 * time.Hour},
-		{"grouped", strings.ReplaceAll(payment, "480.00", "4800000.00"), nil, []string{"amount-0", "1,200,000.5"}, "1,200,000.50 EUR", []string{`"1200000.5"`}, 0},
+		{"grouped", strings.ReplaceAll(payment, "480.00", "4800000.00"), nil, []string{"amount-0", "1,200,000.5"}, "1,200,000.50 EUR", []string{`"1200000.50"`}, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
