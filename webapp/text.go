@@ -468,6 +468,7 @@ var texts = map[string]phrase{
 	"devices.ends":  {"Good once, until %s. Show it to nobody.", "%s까지 한 번만 쓸 수 있어요. 아무에게도 보여 주지 마세요."},
 	"devices.link":  {"Show it as text", "글자로 보기"},
 	"devices.added": {"since %s", "%s부터"},
+	"devices.waits": {"Waiting for your device…", "기기를 기다리고 있어요…"},
 	"devices.hint": {"A device tells you that something waits, and shows no details before you sign in.",
 		"기기는 요청이 왔다는 것만 알려요. 내용은 로그인해야 보여요."},
 	"devices.remove":    {"Remove", "지우기"},
