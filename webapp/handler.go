@@ -37,6 +37,10 @@ type Config struct {
 	// CanSend reports whether the person has a channel that can carry a one-time code.
 	CanSend func(p *approvals.Person) bool
 
+	// CodeArrives reports whether such a channel also takes one for the person now: numbers can be dead, or have said STOP.
+	// nil: what can be sent arrives.
+	CodeArrives func(ctx context.Context, p *approvals.Person) (bool, error)
+
 	// Hold is how long a new passkey, number or device keeps its person from approving what takes a passkey; 0: not at all.
 	Hold time.Duration
 

@@ -325,9 +325,12 @@ func (h *Handler) dropPhone(v *visit, p *approvals.Person) error {
 	number := p.Phone
 	p.Phone = ""
 	p.Addresses = slices.DeleteFunc(slices.Clone(p.Addresses), func(a approvals.Address) bool { return a.Value == number })
-	in, stays := h.CanSend(p), []approvals.Write(nil)
+	var stays []approvals.Write
+	in, err := h.codeArrives(v.Context(), p)
+	if err != nil {
+		return err
+	}
 	if !in {
-		var err error
 		if in, stays, err = h.otherWayIn(v.Context(), p, byCode); err != nil {
 			return err
 		}

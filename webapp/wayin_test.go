@@ -1,6 +1,7 @@
 package webapp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -72,4 +73,17 @@ func TestConnectIsTold(t *testing.T) {
 	if told[approvals.NoticeAccount] != 1 {
 		t.Errorf("notices: %v", told)
 	}
+}
+
+// A number that takes no codes any more is no way in.
+func TestDeadNumberIsNoWayIn(t *testing.T) {
+	w := newNamedWorld(t)
+	arrives := true
+	w.pages.CodeArrives = func(context.Context, *approvals.Person) (bool, error) { return arrives, nil }
+	b, _ := w.withPasskey("ann")
+	remove := b.get("/passkeys").form("/passkeys/remove")
+	arrives = false
+	b.post(remove.action, remove.fields).want(http.StatusUnprocessableEntity, "only way in")
+	arrives = true
+	b.post(remove.action, remove.fields).want(http.StatusSeeOther)
 }

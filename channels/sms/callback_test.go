@@ -251,6 +251,12 @@ func TestRCS(t *testing.T) {
 	if d, _ := h.Send(t.Context(), to(phone), h.message(1)); d.Code != "opted_out" {
 		t.Errorf("after STOP: %q", d.Code)
 	}
+	if takes, err := h.Reaches(t.Context(), phone); takes || err != nil {
+		t.Errorf("after STOP the number is a way in: %v", err)
+	}
+	if takes, err := h.Reaches(t.Context(), "+4930123457"); !takes || err != nil {
+		t.Errorf("a number that has said nothing is none: %v", err)
+	}
 }
 
 // TestStopRepeated: a STOP that comes again after START, as a repeat of the same message, changes nothing.

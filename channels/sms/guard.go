@@ -143,6 +143,13 @@ func (n *numbers) take(ctx context.Context, number string, code bool, caps Caps,
 	return taken{write, lock.Unlock}, nil
 }
 
+// Reaches reports whether anything may be sent to a number: nothing once its person has sent STOP, or the provider has said
+// that nobody has it.
+func (c *Channel) Reaches(ctx context.Context, number string) (bool, error) {
+	k, _, err := c.numbers.read(ctx, c.numbers.key(number))
+	return err == nil && !k.Stopped && !k.Dead, err
+}
+
 func (n *numbers) key(number string) string { return n.root.Name(keys.LabelLookup, kindNumber, number) }
 
 func (n *numbers) lock(key string) *sync.Mutex {

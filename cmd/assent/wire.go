@@ -238,7 +238,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.pages, err = webapp.New(webapp.Config{Desk: s.desk, Directory: s.dir, Records: s.store, Root: s.root, Hub: s.hub, Trail: s.store,
 		PagesURL: s.cfg.PagesURL, Now: s.clock.Now, Log: s.log, Dev: s.cfg.Dev,
-		CanSend: s.canCode, Hold: s.cfg.ChangeHold.Duration(), Push: s.push(), Devices: s.devices(), Reach: reach{s}, Upstream: s.elsewhere})
+		CanSend: s.canCode, CodeArrives: s.codeArrives, Hold: s.cfg.ChangeHold.Duration(), Push: s.push(), Devices: s.devices(), Reach: reach{s}, Upstream: s.elsewhere})
 	if err != nil {
 		return err
 	}
