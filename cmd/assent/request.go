@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ Exit codes:
   6  withdrawn
   7  not asked: the person takes no requests of this agent now, or none of --acr can be reached
 
+A service with a certificate of your own making is trusted with SSL_CERT_FILE=FILE.
 When it is interrupted it prints the handle, as --no-wait does.`
 }
 
@@ -76,6 +78,10 @@ func (c *requestCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	agent, err := client.New(ctx, config)
+	var stranger x509.UnknownAuthorityError
+	if errors.As(err, &stranger) {
+		return fmt.Errorf("%w (trust it with SSL_CERT_FILE=FILE)", err)
+	}
 	if err != nil {
 		return err
 	}
