@@ -50,11 +50,12 @@ type agentAddCmd struct {
 	Operator     string   `placeholder:"NAME" help:"Who operates it, as people read it."`
 	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
 	Generic      bool     `name:"generic-types" help:"Let it ask for types that this server does not know: people read them member by member, and approve with a passkey."`
+	EnterCodes   bool     `help:"People type the code that the agent shows, instead of comparing it: its binding_message is 2 to 6 digits, new for each request."`
 	Scope        []string `placeholder:"SCOPE" help:"Scope it may ask for beside openid, profile and email; repeat."`
 	Audience     []string `placeholder:"URI" help:"Resource its tokens may be meant for; repeat. Default: the default audience."`
 	Ping         string   `placeholder:"URL" help:"Notify the agent there when there is a result (ping mode), instead of leaving it to poll."`
 	Basic        bool     `help:"Use client_secret_basic instead of client_secret_post."`
-	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags. Members of ours, such as binding_code (enter: people type the code), go there."`
+	File         string   `placeholder:"FILE" help:"Client metadata (RFC 7591, JSON) or fixtures instead of the flags. Members of ours, such as acr_enforce or hint_privacy, go there."`
 	AcceptSecret bool     `help:"Take secrets from --file: at least 22 characters, and known to whoever reads the file."`
 }
 
@@ -89,7 +90,7 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 		return nil, &exitError{exitUsage, errors.New("give a name, or --file")}
 	}
 	if c.File != "" {
-		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Generic || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
+		if c.ID != "" || c.Ping != "" || c.Operator != "" || c.Generic || c.EnterCodes || c.Basic || len(c.Type)+len(c.Scope)+len(c.Audience) > 0 {
 			return nil, &exitError{exitUsage, errors.New("--file brings everything: leave the other flags out")}
 		}
 		clients, err := readClients(c.File)
@@ -115,6 +116,9 @@ func (c *agentAddCmd) clients() ([]json.RawMessage, error) {
 	}
 	if c.Generic {
 		metadata["generic_types"] = true
+	}
+	if c.EnterCodes {
+		metadata["binding_code"] = "enter"
 	}
 	if c.Operator != "" {
 		metadata["operator"] = c.Operator

@@ -114,7 +114,7 @@ type Config struct {
 
 	Dev        bool          `env:"ASSENT_DEV" toml:"dev" help:"Simulated phone and test endpoints under /dev/. Loopback only."`
 	PhoneDelay time.Duration `hidden:"" name:"dev-phone-delay" toml:"-" help:"How long the simulated phone's provider takes. Dev mode only."`
-	Fixtures   string        `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only."`
+	Fixtures   string        `env:"ASSENT_FIXTURES" toml:"fixtures" placeholder:"FILE" help:"Agents and people to create at start, JSON. Dev mode only. Such as {\"clients\": [{\"client_id\": \"bot\", \"client_secret\": \"a-secret-of-22-characters\", \"client_name\": \"Travel Bot\", \"authorization_details_types\": [\"payment_initiation\"]}], \"people\": [{\"sub\": \"ann\", \"name\": \"Ann\", \"login_hints\": [\"ann\"]}]}."`
 
 	tables `kong:"-"`
 }

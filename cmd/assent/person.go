@@ -31,7 +31,7 @@ type personAddCmd struct {
 	Name   string   `arg:"" help:"Name of the person."`
 	Sub    string   `placeholder:"SUB" help:"Subject identifier; made up if not given. Never reused."`
 	Hint   []string `placeholder:"NAME" help:"login_hint that finds this person; repeat."`
-	Email  string   `placeholder:"ADDRESS" help:"E-mail address, also a login_hint."`
+	Email  string   `placeholder:"ADDRESS" help:"E-mail address: a login_hint, and nothing is sent there."`
 	Phone  string   `placeholder:"NUMBER" help:"Phone number in E.164, also a login_hint."`
 	Locale string   `default:"en" enum:"en,ko" help:"Language of messages and pages: en or ko."`
 	Zone   string   `default:"UTC" placeholder:"ZONE" help:"IANA time zone, such as Asia/Seoul."`
