@@ -20,7 +20,7 @@ check: ## what CI runs: format, vet, staticcheck, race tests, conformance
 
 conformance: ## all tests, and whether they reach the rows of ciba/CONFORMANCE.md
 	@rows="$$(mktemp -d)"; trap 'rm -rf "$$rows"' EXIT; \
-	  echo "$(GO) test $(RACE) ./..."; ASSENT_ROWS="$$rows" $(GO) test $(RACE) ./... && \
+	  echo "$(GO) test $(RACE) ./..."; ASSENT_ROWS="$$rows" $(GO) test -timeout 20m $(RACE) ./... && \
 	  $(GO) test -v -run '^TestConformanceReached$$' ./ciba -rows "$$rows"
 
 screenshots: ## every screen as a picture, in OUT (default: a new folder)
