@@ -42,8 +42,14 @@ const sent = `(async (id, digest) => {
 	return (await fetch('/requests/' + id + '/approve', { method: 'POST', body, redirect: 'manual' })).status;
 })(%q, %q)`
 
-// A person with a real browser: the invitation, the first passkey, an approval by it; refused without verification of the
-// user, on another request and over another text.
+// hinted keeps what hints the browser is given with the next ceremony.
+const hinted = `{
+	const get = navigator.credentials.get.bind(navigator.credentials);
+	navigator.credentials.get = (options) => { sessionStorage.hints = JSON.stringify(options.publicKey.hints); return get(options); };
+}; true`
+
+// A person with a real browser: the invitation, the first passkey, an approval by it and by one of another device; refused
+// without verification of the user, on another request and over another text.
 func TestUX04Passkey(t *testing.T) {
 	w := newBrowserWorld(t)
 	c := newChromium(t)
@@ -68,6 +74,18 @@ func TestUX04Passkey(t *testing.T) {
 	if got.State != approvals.Approved || got.Decisions[0].Level.ACR() != "phr" ||
 		!slices.Contains(got.Decisions[0].AMR, "user") {
 		t.Errorf("%s: %+v", got.State, got.Decisions)
+	}
+
+	elsewhere := w.ask("ann", payment, high)
+	c.open(at(elsewhere))
+	evaluate[bool](c, hinted)
+	c.click("[data-elsewhere]")
+	c.reads("Travel Bot may now do this once.")
+	if got := w.read(elsewhere); got.State != approvals.Approved || got.Decisions[0].Level.ACR() != "phr" {
+		t.Errorf("with a passkey from another device: %s", got.State)
+	}
+	if hints := evaluate[string](c, "sessionStorage.hints"); hints != `["hybrid"]` {
+		t.Errorf("the browser was given hints %s", hints)
 	}
 
 	unverified := w.ask("ann", payment, high)
@@ -100,5 +118,8 @@ func TestUX04Passkey(t *testing.T) {
 	c.open(w.server.URL)
 	c.click("footer form button")
 	c.click("form[data-passkey=get] button")
+	c.reads("Signed in as Ann")
+	c.click("footer form button")
+	c.click("form[data-passkey=get] [data-elsewhere]")
 	c.reads("Signed in as Ann")
 }

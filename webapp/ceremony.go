@@ -38,6 +38,14 @@ func passkeyAnswer(values url.Values) passkey.Answer {
 	return passkey.Answer{Ticket: values.Get("ticket"), Credential: values.Get("credential")}
 }
 
+// passkeyHints is where the person said that their passkey is.
+func passkeyHints(values url.Values) []passkey.Hint {
+	if values.Get("elsewhere") == "" {
+		return nil
+	}
+	return []passkey.Hint{passkey.Elsewhere}
+}
+
 // passkeyProblem names the text for an answer of a browser that was not accepted; "" for every other error.
 func passkeyProblem(err error) string {
 	switch {

@@ -64,7 +64,7 @@ func (h *Handler) matter(r *approvals.Request, c approvals.Choice, digest string
 
 // beginConfirm hands the script what the browser needs to confirm the approval of a request.
 func (h *Handler) beginConfirm(v *visit) (answer, error) {
-	r, values, err := h.posted(v, "digest", "locale", "choice")
+	r, values, err := h.posted(v, "digest", "locale", "choice", "elsewhere")
 	if err != nil {
 		return answer{}, err
 	}
@@ -75,7 +75,7 @@ func (h *Handler) beginConfirm(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.ID, m)
+	options, err := h.passkeys.BeginConfirm(v.Context(), v.who.Person, v.who.ID, m, passkeyHints(values)...)
 	if errors.Is(err, passkey.ErrUnknown) {
 		return answer{}, errForm // the page offers this to nobody without a passkey
 	}

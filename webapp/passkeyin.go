@@ -14,14 +14,15 @@ const cookieCeremony = "assent-ceremony"
 // beginPasskeyIn hands the script what the browser needs to sign in. It stores nothing: the challenge is derived from a
 // cookie that only this browser has.
 func (h *Handler) beginPasskeyIn(v *visit) (answer, error) {
-	if _, err := form(v); err != nil {
+	values, err := form(v, "elsewhere")
+	if err != nil {
 		return answer{}, err
 	}
 	if !h.mayLookUp(v) {
 		return answer{}, errTooMany
 	}
 	bound, cookies := h.ceremony(v)
-	options, err := h.passkeys.BeginSignIn(bound)
+	options, err := h.passkeys.BeginSignIn(bound, passkeyHints(values)...)
 	if err != nil {
 		return answer{}, err
 	}

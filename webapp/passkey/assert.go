@@ -26,10 +26,25 @@ type Proof struct {
 	Evidence json.RawMessage // of a confirmation: an [Evidence]
 }
 
+// Hint says where the person expects to find their passkey (PublicKeyCredentialHint, section 5.8.7). Browsers begin there,
+// and go by themselves where they know no hints.
+type Hint string
+
+// Elsewhere is a phone or tablet that is at hand, which the browser reaches by a QR code and over the air.
+const Elsewhere = Hint(protocol.PublicKeyCredentialHintHybrid)
+
+func expecting(hints []Hint) webauthn.LoginOption {
+	var listed []protocol.PublicKeyCredentialHints
+	for _, h := range hints {
+		listed = append(listed, protocol.PublicKeyCredentialHints(h))
+	}
+	return webauthn.WithAssertionPublicKeyCredentialHints(listed)
+}
+
 // BeginSignIn makes the options for signing in with any passkey of anybody (discoverable credentials, section 6.3.3).
 // It writes nothing.
-func (k *Keeper) BeginSignIn(bound string) (Options, error) {
-	options, _, err := k.party.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+func (k *Keeper) BeginSignIn(bound string, hints ...Hint) (Options, error) {
+	options, _, err := k.party.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired), expecting(hints))
 	if err != nil {
 		return Options{}, fmt.Errorf("begin sign-in: %w", err)
 	}
@@ -50,7 +65,7 @@ func (k *Keeper) SignIn(ctx context.Context, bound string, a Answer) (Proof, err
 
 // BeginConfirm makes the options for one decision of a person. It writes nothing. [ErrUnknown] when they have no
 // passkey.
-func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound string, m Matter) (Options, error) {
+func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound string, m Matter, hints ...Hint) (Options, error) {
 	u, _, err := k.user(ctx, Owner{Person: p})
 	if err != nil {
 		return Options{}, err
@@ -58,7 +73,7 @@ func (k *Keeper) BeginConfirm(ctx context.Context, p approvals.PersonID, bound s
 	if len(u.creds) == 0 {
 		return Options{}, ErrUnknown
 	}
-	options, _, err := k.party.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
+	options, _, err := k.party.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired), expecting(hints))
 	if err != nil {
 		return Options{}, fmt.Errorf("begin confirmation: %w", err)
 	}

@@ -159,12 +159,13 @@ let armedAt = Infinity;
 function arm() {
   const form = $('form[data-arm]');
   if (!form) return;
-  const button = $('button', form);
-  button.disabled = true;
+  const buttons = [...form.elements].filter((element) => element.type === 'submit'); // one may stand outside of the form
+  const able = (yes) => { for (const button of buttons) button.disabled = !yes; };
+  able(false);
   armedAt = Infinity;
   if (document.hidden) return;
   const due = (armedAt = performance.now() + armDelay);
-  setTimeout(() => { if (armedAt === due) button.disabled = false; }, armDelay);
+  setTimeout(() => { if (armedAt === due) able(true); }, armDelay);
 }
 
 document.addEventListener('submit', (event) => {

@@ -1,6 +1,7 @@
 // Passkeys. A form marked data-passkey="get" or "create" asks the browser before it is sent: the server's options are
 // fetched from data-begin, and the answer goes into the form's own fields. Without script such forms stay hidden or are
-// answered with a plain sentence. The server checks everything; this file only carries.
+// answered with a plain sentence. A button marked data-elsewhere asks for a passkey on another device first. The server
+// checks everything; this file only carries.
 
 const able = 'PublicKeyCredential' in window;
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
@@ -34,9 +35,10 @@ function plain(credential) {
   });
 }
 
-async function begin(form) {
+async function begin(form, elsewhere) {
   const body = new URLSearchParams();
   for (const name of (form.dataset.send || '').split(' ').filter(Boolean)) body.set(name, form.elements[name].value);
+  if (elsewhere) body.set('elsewhere', '1');
   const answer = await fetch(form.dataset.begin, { method: 'POST', body, cache: 'no-store' });
   if (answer.redirected) location.assign(answer.url); // to a sign-in that is asked for first
   if (!answer.ok) throw new Error('refused');
@@ -45,8 +47,8 @@ async function begin(form) {
 
 let waiting; // the offer in the autofill list, which any other ceremony ends
 
-async function ask(form, extra = {}) {
-  const { publicKey, ticket } = await begin(form);
+async function ask(form, extra = {}, elsewhere = false) {
+  const { publicKey, ticket } = await begin(form, elsewhere);
   const credential = await navigator.credentials[form.dataset.passkey]({ publicKey: understood(publicKey), ...extra });
   if (!form.isConnected) throw new Error('gone'); // the page has moved on meanwhile
   form.elements.ticket.value = ticket;
@@ -69,7 +71,7 @@ document.addEventListener('submit', async (event) => {
   form.dataset.asking = '1';
   waiting?.abort();
   try {
-    await ask(form);
+    await ask(form, {}, Boolean(event.submitter?.matches('[data-elsewhere]')));
     form.requestSubmit();
   } catch (error) {
     complain(error.name === 'InvalidStateError' ? form.dataset.have : form.dataset.failed);
