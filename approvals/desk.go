@@ -378,6 +378,9 @@ func (d *Desk) update(ctx context.Context, doing string, id ID, change func(*Req
 		d.catchUp(ctx, id, err)
 		return nil, fmt.Errorf("%s %s: %w", doing, id, err)
 	}
+	if r.Kept() {
+		return r, nil // no news of it
+	}
 	if before == Pending && r.State != Pending {
 		d.openings.give(r)
 		if d.Prompts != (PromptLimits{}) {
@@ -602,6 +605,7 @@ func (d *Desk) Hold(ctx context.Context, id ID, also ...Write) (*Request, error)
 			return ErrTooLate
 		}
 		r.Also(also...)
+		r.Keep()
 		return nil
 	})
 }

@@ -68,11 +68,14 @@ type Records interface {
 // Store is what the desk needs of a database for requests.
 //
 // As it saves, a store drains [Request.TakeWrites] and [Request.TakeEvents], in that order and before it encodes the
-// request, sets Rev (1 at creation, +1 for each update), and deletes the request if [Request.Forgotten].
+// request, sets Rev (1 at creation, +1 for each update), and deletes the request if [Request.Forgotten]. If [Request.Kept]
+// it makes nothing but the record writes, and they commit only while the request is what the change has read.
+//
+// Requests that a store was given or returns are shared: nobody changes them. A change has a request of its own.
 type Store interface {
 	// Create writes a new request with its events and record writes. [ErrConflict] if the id or a record is taken.
 	Create(ctx context.Context, r *Request) error
-	// Request returns [ErrNotFound] when there is none. The caller owns the result.
+	// Request returns [ErrNotFound] when there is none.
 	Request(ctx context.Context, id ID) (*Request, error)
 	// Update runs change on the stored request and writes request, events and record writes in one durable
 	// transaction. An error of change is returned as it is and nothing is written. change may run more than once,

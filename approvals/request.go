@@ -114,6 +114,7 @@ type Request struct {
 	events    []Event
 	writes    []Write
 	forgotten bool
+	kept      bool
 }
 
 // Reason says why a request was cancelled, failed, or denied without a decision; a closed set.
@@ -341,25 +342,27 @@ func (r *Request) StateAt(at time.Time) State {
 // Also adds record writes that commit together with the request, or not at all.
 func (r *Request) Also(w ...Write) { r.writes = append(r.writes, w...) }
 
-// Clone returns a copy that can be changed without changing r, for a store that keeps what it has written. Lists are
-// copied, their elements are shared: a change appends to a list or replaces it. What waits to be written stays behind.
+// Clone returns a copy that a store may let a change loose on while others read r. Lists are shared up to their end, so a
+// change appends to a list or replaces it, and never writes into one. What waits to be written stays behind.
 func (r *Request) Clone() *Request {
 	c := *r
-	c.due, c.events, c.writes, c.forgotten = nil, nil, nil, false
-	c.Approvers, c.ACR = slices.Clone(r.Approvers), slices.Clone(r.ACR)
-	c.Scope, c.Audience = slices.Clone(r.Scope), slices.Clone(r.Audience)
-	c.Requested, c.Granted = slices.Clone(r.Requested), slices.Clone(r.Granted)
-	c.CodeHash = slices.Clone(r.CodeHash)
-	c.Salt, c.SecretHash, c.Door = slices.Clone(r.Salt), slices.Clone(r.SecretHash), slices.Clone(r.Door)
-	c.Risks = slices.Clone(r.Risks)
-	c.Disclosures, c.Decisions = slices.Clone(r.Disclosures), slices.Clone(r.Decisions)
-	c.Deliveries = slices.Clone(r.Deliveries)
-	if r.Step != nil {
-		step := *r.Step
-		c.Step = &step
-	}
+	c.due, c.events, c.writes, c.forgotten, c.kept = nil, nil, nil, false, false
+	c.Approvers, c.ACR = slices.Clip(c.Approvers), slices.Clip(c.ACR)
+	c.Scope, c.Audience = slices.Clip(c.Scope), slices.Clip(c.Audience)
+	c.Requested, c.Granted = slices.Clip(c.Requested), slices.Clip(c.Granted)
+	c.CodeHash, c.Salt = slices.Clip(c.CodeHash), slices.Clip(c.Salt)
+	c.SecretHash, c.Door = slices.Clip(c.SecretHash), slices.Clip(c.Door)
+	c.Risks, c.Disclosures = slices.Clip(c.Risks), slices.Clip(c.Disclosures)
+	c.Decisions, c.Deliveries = slices.Clip(c.Decisions), slices.Clip(c.Deliveries)
 	return &c
 }
+
+// Keep makes the store leave the request and its Rev as they are: the record writes of the change are made on condition
+// that it still says what the change has read.
+func (r *Request) Keep() { r.kept = true }
+
+// Kept reports whether Keep was called.
+func (r *Request) Kept() bool { return r.kept }
 
 // Forget makes the store delete the request instead of writing it. Its audit records stay.
 func (r *Request) Forget() { r.forgotten = true }

@@ -46,10 +46,10 @@ type Dispatcher struct {
 // maxTurns bounds how often one call plans again: somebody else works on the same errand, or a ladder is short of luck.
 const maxTurns = 20
 
-// Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before, and what was
-// opened is looked at anew whenever its next step is due.
+// Kinds are the kinds of events that Handle can do something with. What was redeemed was approved before, what was opened
+// is looked at anew whenever its next step is due, and who reports a delivery goes on with its ladder.
 func Kinds() []string {
-	kinds := []string{approvals.KindDelivery, approvals.KindResend}
+	kinds := []string{approvals.KindResend}
 	for _, s := range approvals.States() {
 		if s != approvals.Redeemed {
 			kinds = append(kinds, string(s))
@@ -58,12 +58,8 @@ func Kinds() []string {
 	return kinds
 }
 
-// Handle takes up the request of an event: a new one is planned, a failure receipt moves its ladder on, and what was sent
-// for an ended one is taken back. It bears repeats, any order and kinds beside [Kinds], because it plans from the store.
+// Handle takes up the request of an event: a new one is planned, and what was sent for an ended one is taken back. It bears repeats, any order and kinds beside [Kinds], because it plans from the store.
 func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
-	if e.Kind == approvals.KindDelivery && e.Facts["status"] != string(approvals.StatusFailed) {
-		return nil
-	}
 	r, err := d.Desk.AsOf(ctx, e.Request, e.N)
 	if err != nil && !errors.Is(err, approvals.ErrNotFound) {
 		return fmt.Errorf("handle %s: %w", e.ID(), err)

@@ -24,8 +24,8 @@ func TestFailureReceipt(t *testing.T) {
 	r := h.ask(t, "ann")
 	await(t, h.phone, have(1))
 	h.recorded(t, r.ID, 1)
-	receipt := approvals.Delivery{Channel: "phone", Attempt: 1, Status: "failed", At: h.clock.Now()}
-	if _, err := h.desk.Record(t.Context(), r.ID, receipt); err != nil {
+	receipt := channels.Receipt{Message: h.phone.Items()[0].Message.ID, Status: approvals.StatusFailed}
+	if err := h.Receipt(t.Context(), receipt); err != nil {
 		t.Fatal(err)
 	}
 	await(t, h.mail, have(1))

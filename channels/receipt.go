@@ -26,7 +26,7 @@ type Receipt struct {
 const maxReceiptText = 100
 
 // Receipt keeps a report. Repeats and reports that a later one has overtaken change nothing; a failure moves the ladder
-// on, because it is an event like any other. A message that is not ours, or whose request is gone, is
+// on. A message that is not ours, or whose request is gone, is
 // [approvals.ErrNotFound]; there is no use in sending such a report again.
 func (d *Dispatcher) Receipt(ctx context.Context, r Receipt) error {
 	id, channel, attempt, err := readMessageID(r.Message)
@@ -51,8 +51,27 @@ func (d *Dispatcher) Receipt(ctx context.Context, r Receipt) error {
 	}
 	report := approvals.Delivery{Channel: channel, Attempt: attempt, Status: r.Status, Code: r.Code, Provider: r.Provider,
 		At: r.At}
-	if _, err := d.Desk.Record(ctx, id, report); err != nil && !errors.Is(err, approvals.ErrDrop) { // full: nobody reads it
+	if r.Status == approvals.StatusFailed {
+		err = d.failed(ctx, id, report)
+	} else {
+		_, err = d.Desk.Record(ctx, id, report)
+	}
+	if err != nil && !errors.Is(err, approvals.ErrDrop) { // full: nobody reads it
 		return fmt.Errorf("receipt by %s: %w", channel, err)
+	}
+	return nil
+}
+
+// failed keeps the report of a failure, with a step that is due at once: the ladder moves on even if this process ends
+// before it has done so itself.
+func (d *Dispatcher) failed(ctx context.Context, id approvals.ID, report approvals.Delivery) error {
+	step := deliver(id)
+	step.At = d.Now()
+	if _, err := d.Desk.Record(ctx, id, report, step.Put()); err != nil {
+		return err
+	}
+	if err := d.advance(ctx, step, handsOff); err != nil {
+		d.Log.WarnContext(ctx, "ladder is left to the sweep", "request", string(id), "err", err)
 	}
 	return nil
 }

@@ -3,12 +3,14 @@ package channels_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"assent/approvals"
+	"assent/approvals/stream"
 	"assent/channels"
 	"assent/channels/channeltest"
 )
@@ -25,20 +27,41 @@ func TestReceipt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"phone accepted", "phone sent", "phone failed"}
+	want := []string{"phone accepted", "phone sent", "phone failed", "mail accepted"}
 	if got := h.timeline(t, r.ID); !slices.Equal(got, want) {
 		t.Errorf("timeline is %q, want %q", got, want)
 	}
-	r, err := h.desk.Request(t.Context(), r.ID)
+	if n := len(h.mail.Items()); n != 1 {
+		t.Errorf("%d messages by mail after the failure, want 1", n)
+	}
+}
+
+// TestReceiptCutOff: the process ends right after it has kept a failure. The next one moves the ladder on at once, and not
+// only when the wait for an answer is over.
+func TestReceiptCutOff(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, "ann")
+	h.sweep(t)
+	bus, err := stream.Open(t.Context(), stream.Config{Dir: filepath.Join(t.TempDir(), "jetstream"), Log: h.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := approvals.Event{Kind: approvals.KindDelivery, Request: r.ID, N: r.Events, Facts: map[string]string{"status": "failed"}}
-	if err := h.Handle(t.Context(), e); err != nil {
+	bus.Close()
+	h.Bus = bus
+	receipt := channels.Receipt{Message: h.phone.Items()[0].Message.ID, Status: approvals.StatusFailed}
+	if err := h.Receipt(t.Context(), receipt); err != nil {
 		t.Fatal(err)
 	}
+	if n := len(h.mail.Items()); n != 0 {
+		t.Fatalf("%d messages by mail without a bus, want none yet", n)
+	}
+	h.sweep(t)
 	if n := len(h.mail.Items()); n != 1 {
-		t.Errorf("%d messages by mail after the failure, want 1", n)
+		t.Errorf("%d messages by mail after the sweep, want 1", n)
+	}
+	h.sweep(t)
+	if n := h.phone.Calls() + h.mail.Calls(); n != 2 {
+		t.Errorf("%d messages after another sweep, want 2", n)
 	}
 }
 

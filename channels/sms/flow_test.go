@@ -72,15 +72,6 @@ func (l *ladder) after(t *testing.T, d time.Duration) {
 	}
 }
 
-// failed is the event of a report of failure.
-func (l *ladder) failed(t *testing.T, id approvals.ID) {
-	t.Helper()
-	e := approvals.Event{Kind: approvals.KindDelivery, Request: id, Facts: map[string]string{"status": "failed"}}
-	if err := l.Handle(t.Context(), e); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (l *ladder) timeline(t *testing.T, id approvals.ID) (out []string) {
 	t.Helper()
 	r, err := l.desk.Request(t.Context(), id)
@@ -132,7 +123,6 @@ func TestFlowFailureBeforeAnswer(t *testing.T) {
 	l.twilio.Behave(twiliosim.Behaviour{Early: []string{"undelivered 30003"}})
 	id := l.ask(t)
 	l.after(t, 0)
-	l.failed(t, id)
 	l.wants(t, id, 1, 1, "sms failed 30003", "mail accepted")
 }
 
@@ -142,7 +132,6 @@ func TestFlowFailureReport(t *testing.T) {
 	id := l.ask(t)
 	l.after(t, 0)
 	l.twilio.Report(t.Context(), l.twilio.Messages()[0].SID, "undelivered 30007")
-	l.failed(t, id)
 	l.wants(t, id, 1, 1, "sms accepted", "sms failed 30007", "mail accepted")
 }
 

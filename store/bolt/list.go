@@ -36,9 +36,13 @@ func (s *Store) List(ctx context.Context, q approvals.Query) ([]*approvals.Reque
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r, err := decodeRequest(requests.Get(id))
-			if err != nil {
-				return err
+			row := requests.Get(id)
+			r := s.recent.at(approvals.ID(id), revOf(row))
+			if r == nil {
+				var err error
+				if r, err = decodeRequest(row); err != nil {
+					return err
+				}
 			}
 			found = append(found, r)
 		}

@@ -7,10 +7,10 @@ import (
 	"assent/approvals"
 )
 
-// maxRecent is how many requests are kept decoded, a few KiB each.
-const maxRecent = 8192
+// maxRecent is how many requests are kept decoded, a few KiB each; the desk's own memory holds the very same.
+const maxRecent = 16_384
 
-// recent keeps requests as they were written last, so that the next change of one need not read and decode it again.
+// recent keeps requests as they were written last, so that whoever reads or changes one next need not decode it again.
 // What it holds may be behind the file, never ahead of it: the committer compares revisions before it writes, and a
 // refusal counts only when it was said about the row itself.
 type recent struct {
@@ -35,13 +35,18 @@ func (rc *recent) shard(id approvals.ID) *recentShard {
 	return &rc.shards[maphash.String(rc.seed, string(id))%uint64(len(rc.shards))]
 }
 
-// get returns a copy that the caller may change, or nil.
+// get returns a request that nobody may change, or nil.
 func (rc *recent) get(id approvals.ID) *approvals.Request {
 	s := rc.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.requests[id]; r != nil {
-		return r.Clone()
+	return s.requests[id]
+}
+
+// at is get for those who know which revision the file has.
+func (rc *recent) at(id approvals.ID, rev uint64) *approvals.Request {
+	if r := rc.get(id); r != nil && r.Rev == rev {
+		return r
 	}
 	return nil
 }
@@ -64,5 +69,5 @@ func (rc *recent) keep(r *approvals.Request) {
 		}
 		delete(s.requests, victim)
 	}
-	s.requests[r.ID] = r.Clone()
+	s.requests[r.ID] = r
 }

@@ -10,8 +10,7 @@ import (
 	"assent/store/bolt"
 )
 
-// What the store keeps decoded is its own: neither a caller who changes what Update returned, nor a change that was
-// refused half-way, shows in the next one.
+// What the store keeps decoded is what the file has: a change that was refused half-way does not show in the next one.
 func TestUpdateStartsFromWhatIsStored(t *testing.T) {
 	s := openWith(t, filepath.Join(t.TempDir(), "assent.db"), bolt.Options{})
 	r := pending(time.Now(), "ann")
@@ -20,7 +19,7 @@ func TestUpdateStartsFromWhatIsStored(t *testing.T) {
 	}
 	refused := errors.New("refused")
 	for n := range uint64(5) {
-		got, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+		_, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
 			if r.Binding != "" || len(r.Scope) != int(n) || r.Rev != n+1 {
 				t.Errorf("change %d sees %q, %d scopes, revision %d", n, r.Binding, len(r.Scope), r.Rev)
 			}
@@ -30,7 +29,6 @@ func TestUpdateStartsFromWhatIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got.Binding, got.Scope[0] = "changed outside", "email"
 		if _, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
 			r.Binding = "half-way"
 			return refused

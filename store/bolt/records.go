@@ -144,18 +144,18 @@ func revisionAt(row []byte, now int64) uint64 {
 
 // replaceRecord turns one row into another and keeps the expiry index in step; nil is no row.
 func replaceRecord(key, old, fresh []byte) (ops []op) {
-	if old != nil && stampOf(old) != 0 {
-		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(stampOf(old), key), gone: true})
+	before, after := stampOf(old), stampOf(fresh)
+	if before != 0 && before != after {
+		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(before, key), gone: true})
 	}
-	if fresh == nil && old != nil {
-		return append(ops, op{bucket: bucketRecords, key: key, gone: true})
+	switch {
+	case fresh != nil:
+		ops = append(ops, op{bucket: bucketRecords, key: key, value: fresh})
+	case old != nil:
+		ops = append(ops, op{bucket: bucketRecords, key: key, gone: true})
 	}
-	if fresh == nil {
-		return nil
-	}
-	ops = append(ops, op{bucket: bucketRecords, key: key, value: fresh})
-	if stampOf(fresh) != 0 {
-		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(stampOf(fresh), key)})
+	if after != 0 && after != before {
+		ops = append(ops, op{bucket: bucketExpiry, key: expiryKey(after, key)})
 	}
 	return ops
 }

@@ -73,7 +73,7 @@ func checkRequest(r *approvals.Request) error {
 	return nil
 }
 
-// Create writes a new request ([approvals.Store]). r is drained whether or not that succeeds. An id is taken for
+// Create writes a new request ([approvals.Store]). r is drained whether or not that succeeds, and shared from then on. An id is taken for
 // ever: the audit trail of a forgotten request keeps it.
 func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
 	if err := checkRequest(r); err != nil {
@@ -101,56 +101,59 @@ func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
 	return err
 }
 
-// Request returns a stored request, or [approvals.ErrNotFound].
+// Request returns a stored request, or [approvals.ErrNotFound]. One that memory holds as the file has it is not decoded.
 func (s *Store) Request(ctx context.Context, id approvals.ID) (*approvals.Request, error) {
-	row, err := s.row(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return decodeRequest(row)
-}
-
-// row copies a request's row out of the file; decoding needs no transaction.
-func (s *Store) row(ctx context.Context, id approvals.ID) (row []byte, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		if row = bytes.Clone(tx.Bucket(bucketRequests).Get([]byte(id))); row == nil {
+	var known *approvals.Request
+	var row []byte
+	err := s.view(ctx, func(tx *bbolt.Tx) error {
+		stored := tx.Bucket(bucketRequests).Get([]byte(id))
+		if stored == nil {
 			return approvals.ErrNotFound
+		}
+		if known = s.recent.at(id, revOf(stored)); known == nil {
+			row = bytes.Clone(stored) // decoding needs no transaction
 		}
 		return nil
 	})
-	return row, err
+	if err != nil || known != nil {
+		return known, err
+	}
+	r, err := decodeRequest(row)
+	if err == nil {
+		s.recent.keep(r)
+	}
+	return r, err
 }
 
 // changed is the outcome of one change of one revision of a request.
 type changed struct {
 	request  *approvals.Request
+	read     uint64 // the revision that was changed
 	from, to place
 	saved    saved
 }
 
-// try runs change on a request that nobody else holds. Nothing of it is visible to anybody until it is committed.
-func try(r *approvals.Request, change func(*approvals.Request) error) (changed, error) {
-	from, rev := placeOf(r), r.Rev
+// try runs change on a copy of a request. Nothing of it is visible to anybody until it is committed.
+func try(read *approvals.Request, change func(*approvals.Request) error) (changed, error) {
+	r := read.Clone()
 	if err := change(r); err != nil {
 		return changed{}, err
 	}
-	if r.ID != from.id {
+	c := changed{request: r, read: read.Rev, from: placeOf(read), to: placeOf(r)}
+	if r.ID != read.ID {
 		return changed{}, refuse("id", "must not change")
+	}
+	if r.Kept() {
+		c.saved = saved{writes: r.TakeWrites()}
+		return c, checkWrites(c.saved.writes)
 	}
 	if err := checkRequest(r); err != nil {
 		return changed{}, err
 	}
-	r.Rev = rev + 1
-	p, err := prepare(r)
-	return changed{r, from, placeOf(r), p}, err
-}
-
-func tryRow(row []byte, change func(*approvals.Request) error) (changed, error) {
-	r, err := decodeRequest(row)
-	if err != nil {
-		return changed{}, err
-	}
-	return try(r, change)
+	r.Rev = read.Rev + 1
+	var err error
+	c.saved, err = prepare(r)
+	return c, err
 }
 
 // ahead runs change before its turn in a commit, on the request as it was written last. Where memory may be behind,
@@ -161,11 +164,11 @@ func (s *Store) ahead(ctx context.Context, id approvals.ID, change func(*approva
 			return c, nil
 		}
 	}
-	row, err := s.row(ctx, id)
+	r, err := s.Request(ctx, id)
 	if err != nil {
 		return changed{}, err
 	}
-	return tryRow(row, change)
+	return try(r, change)
 }
 
 // Update changes a stored request ([approvals.Store]). change usually runs here, on the revision that was written last;
@@ -183,9 +186,12 @@ func (s *Store) Update(ctx context.Context, id approvals.ID,
 			return nil, approvals.ErrNotFound
 		}
 		latest := ahead
-		if revOf(stored)+1 != ahead.request.Rev {
-			var err error
-			if latest, err = tryRow(stored, change); err != nil {
+		if revOf(stored) != ahead.read {
+			r, err := decodeRequest(stored)
+			if err != nil {
+				return nil, err
+			}
+			if latest, err = try(r, change); err != nil {
 				return nil, err
 			}
 		}
@@ -195,14 +201,16 @@ func (s *Store) Update(ctx context.Context, id approvals.ID,
 	if err != nil {
 		return nil, err // and leave result alone: when ctx has ended, the committer may still set it
 	}
-	s.recent.keep(result)
+	if !result.Kept() {
+		s.recent.keep(result)
+	}
 	return result, nil
 }
 
 func (c changed) ops(tx *bbolt.Tx, now int64) ([]op, error) {
 	ops, err := c.saved.ops(tx, now)
-	if err != nil {
-		return nil, err
+	if err != nil || c.request.Kept() {
+		return ops, err
 	}
 	row := op{bucket: bucketRequests, key: []byte(c.from.id), value: c.saved.row}
 	if row.value == nil {

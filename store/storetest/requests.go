@@ -26,6 +26,9 @@ func requests(t *testing.T, open Open) {
 		{"a conflict of a record leaves nothing", writeConflict},
 		{"a forgotten request leaves its trail only", forgotten},
 		{"every update counts", updateCounts},
+		{"what was read stays what it was", readStays},
+		{"a kept request is a condition of its writes", kept},
+		{"a kept request that somebody changes is read again", keptRace},
 		{"a step that moves to the same key stays", sameStep},
 	}
 	for _, tt := range tests {
@@ -152,8 +155,6 @@ func createAndRead(t *testing.T, s store.Store, c *clock) {
 	if raw := string(got.Requested[0].Raw); raw != hostile {
 		t.Errorf("details came back as %s", raw)
 	}
-	got.Binding = "changed by its owner"
-	same(t, "read again", read(t, s, r.ID), r)
 	wantRecord(t, s, "jti", "1", "x")
 	wantTrail(t, s, r.ID, approvals.KindOpened)
 }
@@ -267,6 +268,109 @@ func updateCounts(t *testing.T, s store.Store, c *clock) {
 		}
 	}
 	wantTrail(t, s, r.ID, approvals.KindOpened)
+}
+
+// readStays: requests are shared, so a change must not reach those who read before, whether it is made or refused.
+func readStays(t *testing.T, s store.Store, c *clock) {
+	r := opened(t, s, c)
+	deliver := func(r *approvals.Request) error {
+		return r.Record(approvals.Delivery{Channel: "sms", Attempt: int(r.Rev), Status: "accepted", At: c.now()})
+	}
+	for range 3 { // a list that has grown may have room left at its end
+		update(t, s, r.ID, deliver)
+	}
+	got := read(t, s, r.ID)
+	listed, err := s.List(t.Context(), approvals.Query{})
+	if err != nil || len(listed) != 1 {
+		t.Fatalf("List: %v, %v", listed, err)
+	}
+	before := stored(t, got)
+	no := errors.New("no")
+	_, err = s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+		r.Binding = "refused"
+		return errors.Join(deliver(r), no)
+	})
+	wantError(t, "Update", err, no)
+	first := update(t, s, r.ID, deliver)
+	after := stored(t, first)
+	update(t, s, r.ID, func(r *approvals.Request) error {
+		r.Binding = "new"
+		return deliver(r)
+	})
+	if stored(t, got) != before || stored(t, listed[0]) != before || stored(t, first) != after {
+		t.Error("a change reached a request that was read before it")
+	}
+}
+
+// kept: a claim hangs on a request without changing it.
+func kept(t *testing.T, s store.Store, c *clock) {
+	r := opened(t, s, c)
+	got := update(t, s, r.ID, func(r *approvals.Request) error {
+		r.Also(approvals.PutNew("claim", "1", []byte("x"), time.Time{}))
+		r.Keep()
+		return nil
+	})
+	if got.Rev != 1 || len(got.TakeWrites()) != 0 {
+		t.Errorf("after Update: rev %d, want 1 and nothing left to take", got.Rev)
+	}
+	same(t, "the request", read(t, s, r.ID), r)
+	wantRecord(t, s, "claim", "1", "x")
+	wantTrail(t, s, r.ID, approvals.KindOpened)
+	_, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+		r.Also(approvals.PutNew("claim", "2", nil, time.Time{}), approvals.PutNew("claim", "1", nil, time.Time{}))
+		r.Keep()
+		return nil
+	})
+	wantError(t, "Update", err, approvals.ErrConflict)
+	wantNoRecord(t, s, "claim", "2")
+	if got := update(t, s, r.ID, func(*approvals.Request) error { return nil }); got.Rev != 2 || got.Kept() {
+		t.Errorf("the next change: rev %d, kept %v, want 2 and false", got.Rev, got.Kept())
+	}
+}
+
+// keptRace: of a decision and twenty claims, every claim that was made came before.
+func keptRace(t *testing.T, s store.Store, c *clock) {
+	r := opened(t, s, c)
+	decided := errors.New("decided")
+	errs := together(21, func(i int) error {
+		if i == 10 {
+			_, err := s.Update(t.Context(), r.ID, approve(c.now(), ann))
+			return err
+		}
+		_, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+			if r.State != approvals.Pending {
+				return decided
+			}
+			r.Also(approvals.PutNew("claim", fmt.Sprint(i), nil, time.Time{}))
+			r.Keep()
+			return nil
+		})
+		return err
+	})
+	for i, err := range errs {
+		switch {
+		case i == 10 && err != nil:
+			t.Errorf("approve: %v", err)
+		case i != 10 && err == nil:
+			wantRecord(t, s, "claim", fmt.Sprint(i), "")
+		case i != 10:
+			wantError(t, "claim", err, decided)
+			wantNoRecord(t, s, "claim", fmt.Sprint(i))
+		}
+	}
+	if got := read(t, s, r.ID); got.State != approvals.Approved || got.Rev != 2 {
+		t.Errorf("%s, rev %d, want approved and 2", got.State, got.Rev)
+	}
+	_, err := s.Update(t.Context(), r.ID, func(r *approvals.Request) error {
+		if r.State != approvals.Pending {
+			return decided
+		}
+		r.Also(approvals.PutNew("claim", "late", nil, time.Time{}))
+		r.Keep()
+		return nil
+	})
+	wantError(t, "a claim after the decision", err, decided)
+	wantNoRecord(t, s, "claim", "late")
 }
 
 // sameStep is what a desk does when it replaces a due step by one at the same time: delete, then put.
