@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"slices"
 	"time"
 
 	"assent/approvals"
@@ -180,13 +181,8 @@ func (t Task) reminder(told Try) (next Next) {
 	return next
 }
 
-func (t Task) reminders() (tries []Try) {
-	for _, try := range t.Tries {
-		if try.Kind == KindReminder {
-			tries = append(tries, try)
-		}
-	}
-	return tries
+func (t Task) reminders() []Try {
+	return only(t.Tries, func(try *Try) bool { return try.Kind == KindReminder })
 }
 
 func (t Task) message(rung Rung, kind Kind) Next {
@@ -199,11 +195,24 @@ func (t Task) message(rung Rung, kind Kind) Next {
 	return Next{Do: Send, Channel: rung.Channel, To: rung.To, Attempt: attempt, Kind: kind}
 }
 
-// of returns the tries of one kind at one address. A reminder neither uses an address up nor saves it.
-func (t Task) of(rung Rung, kind Kind) (tries []Try) {
-	for _, try := range t.Tries {
-		if try.Channel == rung.Channel && try.To == rung.To && (try.Kind == KindReminder) == (kind == KindReminder) {
-			tries = append(tries, try)
+// of returns the tries of one kind at one address, to be read only. A reminder neither uses an address up nor saves it.
+func (t Task) of(rung Rung, kind Kind) []Try {
+	return only(t.Tries, func(try *Try) bool {
+		return try.Channel == rung.Channel && try.To == rung.To && (try.Kind == KindReminder) == (kind == KindReminder)
+	})
+}
+
+// only returns the tries that are meant: the very list if they all are, as they mostly are.
+func only(tries []Try, meant func(*Try) bool) (some []Try) {
+	for i := range tries {
+		if !meant(&tries[i]) {
+			some = slices.Clone(tries[:i])
+			for i++; i < len(tries); i++ {
+				if meant(&tries[i]) {
+					some = append(some, tries[i])
+				}
+			}
+			return some
 		}
 	}
 	return tries

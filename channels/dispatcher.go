@@ -14,7 +14,8 @@ import (
 	"assent/approvals/keys"
 )
 
-// Bus carries jobs to the workers of a channel: now, or at a time. A job that is lost is only late.
+// Bus carries jobs to the workers of a channel: now, if those of this process are all at work, or at a time. A job that is
+// lost is only late.
 type Bus interface {
 	// Send makes repeats with one id one job; key names what the job is about, and a later job with the same channel and
 	// key replaces one that waits for its time.
@@ -39,6 +40,7 @@ type Dispatcher struct {
 	Log       *slog.Logger
 
 	room      room
+	crew      crew
 	mu        sync.Mutex
 	providers map[string]*provider
 }
@@ -106,22 +108,30 @@ func (d *Dispatcher) Work(ctx context.Context, _ string, payload []byte) error {
 
 // Whose hands a step is in, beside the name of a channel: its worker.
 const (
-	handsOff = ""  // messages are left to the workers
+	handsOff = ""  // messages are left to the workers: to a free one of the crew, else by the bus
 	anyHands = "*" // so they are, but if the bus does not take the job it is done here
 )
 
 // advance plans and acts until there is nothing to do now.
 func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string) error {
-	t := &turn{step: s}
+	return d.proceed(ctx, &turn{step: s}, hands)
+}
+
+// proceed is advance from a turn on that may have been planned just now.
+func (d *Dispatcher) proceed(ctx context.Context, t *turn, hands string) error {
+	s := t.step
 	for turns := range maxTurns {
-		fresh, err := d.lookOn(ctx, t)
-		if errors.Is(err, approvals.ErrNotFound) {
-			return d.drop(ctx, s)
+		if !t.planned {
+			fresh, err := d.lookOn(ctx, t)
+			if errors.Is(err, approvals.ErrNotFound) {
+				return d.drop(ctx, s)
+			}
+			if err != nil {
+				return fmt.Errorf("look at %s: %w", label(s), err)
+			}
+			t = fresh
 		}
-		if err != nil {
-			return fmt.Errorf("look at %s: %w", label(s), err)
-		}
-		t = fresh
+		t.planned = false
 		more, err := d.take(ctx, t, hands, turns > 0)
 		if err != nil && !overtaken(err) {
 			return fmt.Errorf("%s %s: %w", t.next.Do, label(s), err)
@@ -131,7 +141,7 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 		}
 		if err != nil {
 			t.errand.refresh(ctx)
-			t.known = false
+			t.known, t.planned = false, false
 		}
 		if timed(s) {
 			s.At = t.step.At // it moves with each claim, and is found by its time
@@ -174,6 +184,9 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool
 		return true, d.settle(ctx, t, t.next, result{outcome: Unknown, lost: true})
 	}
 	if hands != t.next.Channel && d.Bus != nil {
+		if d.hand(ctx, t, hands == anyHands) {
+			return false, nil
+		}
 		err := d.wake(ctx, t, time.Time{})
 		if err == nil || hands != anyHands {
 			return false, err

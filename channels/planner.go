@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"slices"
 	"time"
 
 	"assent/approvals"
@@ -145,21 +146,33 @@ func Plan(t Task, now time.Time) Next {
 // overlay brings in what providers reported later. A message over which process after process has died is taken for told in
 // the end: it may be the message that kills, and a person is not to pay for that. The ladder goes on with the next one.
 func overlay(tries []Try, reports []approvals.Delivery) []Try {
-	out := make([]Try, len(tries))
-	for i, try := range tries {
-		if out[i] = try; try.Outcome == Unknown && try.Lost && lostBefore(out[:i], try) >= lostMost {
-			out[i].Outcome = Accepted
+	out := tries
+	for i, was := range tries {
+		try := was
+		if try.Outcome == Unknown && try.Lost && lostBefore(out[:i], try) >= lostMost {
+			try.Outcome = Accepted
 		}
-		if try.Outcome != Accepted && try.Outcome != Unknown { // the provider never had it: nothing is left to report
+		if was.Outcome == Accepted || was.Outcome == Unknown { // else the provider never had it: nothing is left to report
+			try = try.overlaid(reports)
+		}
+		if try == was {
 			continue
 		}
-		for _, d := range reports {
-			if d.Channel == try.Channel && d.Attempt == try.Attempt {
-				out[i] = out[i].reported(d)
-			}
+		if &out[0] == &tries[0] {
+			out = slices.Clone(tries)
 		}
+		out[i] = try
 	}
 	return out
+}
+
+func (t Try) overlaid(reports []approvals.Delivery) Try {
+	for i := range reports {
+		if d := &reports[i]; d.Channel == t.Channel && d.Attempt == t.Attempt {
+			t = t.reported(*d)
+		}
+	}
+	return t
 }
 
 // lostBefore counts the tries of the same message that were lost before this one.

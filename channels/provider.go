@@ -20,6 +20,7 @@ const (
 	downFirst  = 5 * time.Second  // then twice as long each time
 	downMost   = 30 * time.Second // so that a request of five minutes lives to see the provider come back
 	probeTime  = 10 * time.Second // how long the others wait for the one call that finds out
+	moveTime   = time.Second      // without an answer is a standstill
 	rateWait   = time.Minute      // longer waits for the rate are left to the bus
 )
 
@@ -31,6 +32,8 @@ var errDown = errors.New("provider is left alone")
 type provider struct {
 	limits Limits
 	slots  chan struct{}
+	hand   chan *turn // to a worker of the [crew] who is free
+	hired  int        // such workers, free or not; the crew's lock guards it
 
 	mu       sync.Mutex
 	next     time.Time // no call begins before, by the rate
@@ -38,6 +41,7 @@ type provider struct {
 	pause    time.Duration
 	down     time.Time // left alone until then
 	probe    time.Time // one call finds out whether it is back; the others wait until then
+	last     time.Time // a call has ended
 	counts   map[Outcome]uint64
 }
 
@@ -45,7 +49,7 @@ func newProvider(l Limits) *provider {
 	if l.InFlight <= 0 {
 		l.InFlight = InFlight
 	}
-	return &provider{limits: l, slots: make(chan struct{}, l.InFlight), counts: map[Outcome]uint64{}}
+	return &provider{limits: l, slots: make(chan struct{}, l.InFlight), hand: make(chan *turn), counts: map[Outcome]uint64{}}
 }
 
 // provider returns what stands in front of a channel.
@@ -126,13 +130,20 @@ func (p *provider) begin(now time.Time) (time.Duration, error) {
 	return wait, nil
 }
 
+// moves reports whether calls come to an end these days, so that a place may be free soon.
+func (p *provider) moves(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.last) < moveTime
+}
+
 // answered keeps the outcome of a call and returns for how long the provider is left alone from now on; 0: not at all.
 func (p *provider) answered(err error, now time.Time) (pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := outcomeOf(err)
 	p.counts[o]++
-	p.probe = time.Time{}
+	p.last, p.probe = now, time.Time{}
 	if errors.Is(err, ErrUncalled) || o == Capped {
 		return 0
 	}

@@ -33,7 +33,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	t.written()
 	report, err := approvals.Delivery{Code: count.Code}, count.Refused
 	if err == nil {
-		report, err = d.hand(ctx, t, m, until.Add(-leaseMargin))
+		report, err = d.handOver(ctx, t, m, until.Add(-leaseMargin))
 	}
 	if report.Code == codeLate {
 		count.back()
@@ -81,10 +81,10 @@ type result struct {
 	report  approvals.Delivery
 }
 
-// hand calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
+// handOver calls the provider, which has until then to answer. When the commit of the claim has taken longer than that,
 // somebody else may find the lease over while we call, and two would send: then nothing is sent from here. Nor is it when
 // the request has closed meanwhile.
-func (d *Dispatcher) hand(ctx context.Context, t *turn, m Message, until time.Time) (approvals.Delivery, error) {
+func (d *Dispatcher) handOver(ctx context.Context, t *turn, m Message, until time.Time) (approvals.Delivery, error) {
 	now := d.Now()
 	left := until.Sub(now)
 	if left <= 0 || !now.Before(t.task.Close) {

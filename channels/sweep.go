@@ -23,6 +23,8 @@ const (
 func (d *Dispatcher) Run(ctx context.Context, hub *approvals.Hub) error {
 	due := hub.Watch(approvals.TopicDue)
 	defer due.Close()
+	d.crew.open()
+	defer d.crew.close()
 	var running sync.WaitGroup
 	running.Go(func() { d.loop(ctx, due.C, d.prompt, d.prompt) })
 	running.Go(func() { d.loop(ctx, nil, d.resume, d.deliveries) })

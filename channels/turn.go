@@ -21,6 +21,7 @@ type turn struct {
 
 	revision uint64 // of the sheet, once the writes of leave have committed
 	known    bool   // the sheet is what the store has, as far as this process knows
+	planned  bool   // next is what comes next, and nothing was done about it yet
 }
 
 // look reads everything that a plan depends on, and plans.
@@ -65,6 +66,7 @@ func (d *Dispatcher) see(ctx context.Context, t *turn) error {
 	}
 	t.task.Ladder, t.to = d.rungs(p, t.task)
 	t.plan()
+	t.planned = true
 	return nil
 }
 

@@ -71,10 +71,11 @@ func (b *Bus) read(ctx context.Context, c consumer) error {
 	}
 	stop := context.AfterFunc(ctx, func() { b.end(messages) })
 	defer stop()
-	slots := make(chan struct{}, c.workers)
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
+	work := make(chan jetstream.Msg)
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer close(work)
+	for hired := 0; ; {
 		m, err := messages.Next()
 		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
 			return nil
@@ -83,10 +84,20 @@ func (b *Bus) read(ctx context.Context, c consumer) error {
 			messages.Stop()
 			return fmt.Errorf("next message: %w", err)
 		}
-		slots <- struct{}{}
-		running.Go(func() {
-			b.deliver(context.WithoutCancel(ctx), m, c)
-			<-slots
+		select {
+		case work <- m:
+			continue
+		default:
+		}
+		if hired == c.workers {
+			work <- m
+			continue
+		}
+		hired++
+		working.Go(func() {
+			for more := true; more; m, more = <-work {
+				b.deliver(context.WithoutCancel(ctx), m, c)
+			}
 		})
 	}
 }

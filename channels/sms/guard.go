@@ -53,16 +53,18 @@ const (
 	keepDead  = 30 * 24 * time.Hour // numbers get new owners
 )
 
+// expires is on the hour, so that the store need not note another time for each message.
 func (k known) expires() time.Time {
+	keep := dayTime
 	switch {
 	case k.Stopped:
 		return time.Time{}
 	case k.Dead:
-		return k.At.Add(keepDead)
+		keep = keepDead
 	case len(k.Heard) > 0:
-		return k.At.Add(keepHeard)
+		keep = keepHeard
 	}
-	return k.At.Add(dayTime)
+	return k.At.Add(keep + time.Hour).Truncate(time.Hour)
 }
 
 // tidy forgets what counts no more.

@@ -1,0 +1,143 @@
+package channels_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"assent/approvals"
+	"assent/approvals/stream"
+	"assent/channels"
+	"assent/channels/channeltest"
+)
+
+// jobs is a bus that shows what is put on it for now.
+type jobs chan string // of a channel
+
+func (j jobs) Send(_ context.Context, channel, _, _ string, at time.Time, _ []byte) error {
+	if at.IsZero() {
+		j <- channel
+	}
+	return nil
+}
+
+// gate is a recorder whose calls wait until it is opened.
+type gate struct {
+	*channeltest.Recorder
+	came chan struct{}
+	open chan struct{}
+}
+
+func (g *gate) Send(ctx context.Context, to approvals.Address, m channels.Message) (approvals.Delivery, error) {
+	g.came <- struct{}{}
+	<-g.open
+	return g.Recorder.Send(ctx, to, m)
+}
+
+// run starts the loops of the dispatcher and returns what stops them and waits.
+func (h *house) run(t testing.TB) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx, h.hub) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// event is what the bus says of a new request.
+func (h *house) event(t testing.TB, r *approvals.Request) {
+	t.Helper()
+	if err := h.Handle(t.Context(), approvals.Event{Kind: "pending", Request: r.ID}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCrew: a message goes by hand as long as a worker of its channel is free; the next one lies on the bus. Whoever stops
+// the dispatcher waits for what has begun, and from then on everything goes by the bus.
+func TestCrew(t *testing.T) {
+	h := newHouse(t)
+	phone := &gate{h.phone, make(chan struct{}), make(chan struct{})}
+	h.Channels["phone"] = phone
+	h.Limits = map[string]channels.Limits{"phone": {InFlight: 2}}
+	bus := make(jobs, 10)
+	h.Bus = bus
+	h.event(t, h.ask(t, "ann")) // nobody works yet
+	if n := len(bus); n != 1 {
+		t.Fatalf("%d jobs before anybody works, want 1", n)
+	}
+	stop := h.run(t)
+	<-phone.came // found by the first sweep
+	second := h.ask(t, "ann")
+	h.event(t, second)
+	<-phone.came
+	h.event(t, second) // a repeat finds the claim
+	h.event(t, h.ask(t, "ann"))
+	if n := len(bus); n != 2 {
+		t.Errorf("%d jobs with both workers busy, want 2", n)
+	}
+	go close(phone.open)
+	stop()
+	if n := h.phone.Calls(); n != 2 {
+		t.Errorf("%d messages after the stop, want the 2 that had begun", n)
+	}
+	h.event(t, h.ask(t, "ann"))
+	if n := len(bus); n != 3 {
+		t.Errorf("%d jobs after the stop, want 3", n)
+	}
+}
+
+// TestCrewFails: what a worker cannot do is left to the bus, which tries again.
+func TestCrewFails(t *testing.T) {
+	h := newHouse(t)
+	bus := make(jobs, 10)
+	h.Bus = bus
+	h.Desk = approvals.NewDesk(approvals.DeskParts{Store: refusing{h.Store}, Records: h.Store, Directory: h.directory, Hub: h.hub,
+		Hash: func(string) []byte { return nil }, Now: h.clock.Now, Log: h.Log})
+	h.run(t)
+	h.event(t, h.ask(t, "ann"))
+	select {
+	case <-bus:
+	case <-time.After(patience):
+		t.Fatal("no job for what could not be claimed")
+	}
+	if n := h.phone.Calls(); n != 0 {
+		t.Errorf("%d messages without a claim", n)
+	}
+}
+
+var errAway = errors.New("store is away")
+
+// refusing is a store that reads but does not write.
+type refusing struct{ approvals.Store }
+
+func (refusing) Update(context.Context, approvals.ID, func(*approvals.Request) error) (*approvals.Request, error) {
+	return nil, errAway
+}
+
+// TestCrewAndBus: a hundred requests at once, two workers, and a bus for the rest: everybody is told once.
+func TestCrewAndBus(t *testing.T) {
+	h := newHouse(t)
+	h.Limits = map[string]channels.Limits{"phone": {InFlight: 2}}
+	h.connect(t, stream.Config{Dir: filepath.Join(t.TempDir(), "jetstream")})
+	h.run(t)
+	const n = 100
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() { h.ask(t, "ann") })
+	}
+	all.Wait()
+	await(t, h.phone, have(n))
+	h.sweep(t)
+	if calls := h.phone.Calls(); calls != n {
+		t.Errorf("Send was called %d times, want %d", calls, n)
+	}
+}
