@@ -43,11 +43,11 @@ type Try struct {
 	To        string    `json:"to"`      // which address, as a keyed name
 	Kind      Kind      `json:"kind"`
 	At        time.Time `json:"at"`
-	Until     time.Time `json:"until"` // end of the lease
+	Until     time.Time `json:"until,omitzero"` // end of the lease, as long as it is open
 	Outcome   Outcome   `json:"outcome,omitempty"`
 	Ended     time.Time `json:"ended,omitzero"` // when the outcome was known
 	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone, or our cap lasts, until then
-	Why       string    `json:"why,omitempty"`
+	Why       string    `json:"why,omitempty"` // until the outcome is known
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
 	Lost      bool      `json:"lost,omitempty"` // unknown because its process has died, not because the provider kept silent
 

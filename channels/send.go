@@ -108,6 +108,9 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		report.Channel, report.Attempt, report.At, report.Why, report.Duplicate = n.Channel, n.Attempt, t.now, try.Why,
 			try.Duplicate
 		report.Claimed = try.At
+		if try.Until = (time.Time{}); o != Unknown {
+			try.Why = "" // the report has it
+		}
 		t.plan()
 		report.Status, report.Code = status(o, report.Code)
 		err := t.errand.record(ctx, report, t.conclude()...)

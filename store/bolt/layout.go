@@ -38,7 +38,8 @@ const (
 	maxKind   = 64
 	maxKey    = 512
 	maxValue  = 1 << 20
-	maxWrites = 10_000 // in one transaction
+	maxWrites = 1000   // of one change
+	maxSent   = 10_000 // rows of the outbox at once
 )
 
 func refuse(field, rule string, args ...any) error {

@@ -47,8 +47,8 @@ func (s *Store) Sent(ctx context.Context, seqs ...uint64) error {
 	if len(seqs) == 0 {
 		return nil
 	}
-	if len(seqs) > maxWrites {
-		return refuse("seqs", "must not be more than %d", maxWrites)
+	if len(seqs) > maxSent {
+		return refuse("seqs", "must not be more than %d", maxSent)
 	}
 	ops := make([]op, len(seqs))
 	for i, seq := range seqs {

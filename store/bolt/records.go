@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -108,14 +109,15 @@ func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune
 // planWrites says what the writes come to, each against what the ones before it leave, or [approvals.ErrConflict].
 func planWrites(tx *bbolt.Tx, now int64, writes []approvals.Write) ([]op, error) {
 	records := tx.Bucket(bucketRecords)
-	ops := make([]op, 0, 2*len(writes)+8) // room for the rows of a request
-	planned := make(map[string][]byte, len(writes))
+	ops := make([]op, 0, 2*len(writes)+8)     // room for the rows of a request
+	before := make([]planned, 0, len(writes)) // few: looking through them is faster than an index
 	for _, w := range writes {
 		key := recordKey(w.Kind, w.Key)
-		row, again := planned[string(key)]
-		if !again {
-			row = records.Get(key)
+		at := slices.IndexFunc(before, func(p planned) bool { return bytes.Equal(p.key, key) })
+		if at < 0 {
+			at, before = len(before), append(before, planned{key, records.Get(key)})
 		}
+		row := before[at].row
 		revision := revisionAt(row, now)
 		if w.Revision != approvals.AnyRevision && w.Revision != revision {
 			return nil, approvals.ErrConflict
@@ -129,10 +131,13 @@ func planWrites(tx *bbolt.Tx, now int64, writes []approvals.Write) ([]op, error)
 			fresh = encodeRecord(w.Record)
 		}
 		ops = append(ops, replaceRecord(key, row, fresh)...)
-		planned[string(key)] = fresh
+		before[at].row = fresh
 	}
 	return ops, nil
 }
+
+// planned is a row as an earlier write of the same transaction leaves it; nil is none.
+type planned struct{ key, row []byte }
 
 // revisionAt is the revision that readers see at that moment; 0 when they see nothing.
 func revisionAt(row []byte, now int64) uint64 {
