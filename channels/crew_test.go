@@ -14,13 +14,11 @@ import (
 	"assent/channels/channeltest"
 )
 
-// jobs is a bus that shows what is put on it for now.
-type jobs chan string // of a channel
+// jobs is a bus that shows what is put on it: the zero time is now.
+type jobs chan time.Time
 
-func (j jobs) Send(_ context.Context, channel, _, _ string, at time.Time, _ []byte) error {
-	if at.IsZero() {
-		j <- channel
-	}
+func (j jobs) Send(_ context.Context, _, _, _ string, at time.Time, _ []byte) error {
+	j <- at
 	return nil
 }
 
@@ -121,6 +119,34 @@ type refusing struct{ approvals.Store }
 
 func (refusing) Update(context.Context, approvals.ID, func(*approvals.Request) error) (*approvals.Request, error) {
 	return nil, errAway
+}
+
+// TestSchedule: a step lies on the bus only once no sweep comes by before it. Until then most people have decided.
+func TestSchedule(t *testing.T) {
+	h := newHouse(t)
+	h.ask(t, "ann")
+	h.sweep(t)
+	await(t, h.phone, have(1))
+	due := h.clock.Now().Add(channels.DefaultWait)
+	bus := make(jobs, 10)
+	h.Bus = bus
+	for _, wait := range []time.Duration{0, 14 * time.Second} {
+		h.clock.Advance(wait)
+		if n := h.sweep(t); n != 0 || len(bus) != 0 {
+			t.Fatalf("%s before the step: %d steps taken, %d jobs, want none", due.Sub(h.clock.Now()), n, len(bus))
+		}
+	}
+	h.clock.Advance(time.Second)
+	if n := h.sweep(t); n != 0 || len(bus) != 1 {
+		t.Fatalf("45 s before the step: %d steps taken, %d jobs, want a schedule", n, len(bus))
+	}
+	if at := <-bus; !at.Equal(due) {
+		t.Errorf("scheduled for %s, want %s", at, due)
+	}
+	h.clock.Advance(45 * time.Second)
+	if n := h.sweep(t); n != 1 || len(bus) != 1 {
+		t.Errorf("at its time: %d steps taken, %d jobs, want one each", n, len(bus))
+	}
 }
 
 // TestCrewAndBus: a hundred requests at once, two workers, and a bus for the rest: everybody is told once.

@@ -120,7 +120,7 @@ func (d *Dispatcher) advance(ctx context.Context, s approvals.Step, hands string
 // proceed is advance from a turn on that may have been planned just now.
 func (d *Dispatcher) proceed(ctx context.Context, t *turn, hands string) error {
 	s := t.step
-	for turns := range maxTurns {
+	for range maxTurns {
 		if !t.planned {
 			fresh, err := d.lookOn(ctx, t)
 			if errors.Is(err, approvals.ErrNotFound) {
@@ -132,7 +132,7 @@ func (d *Dispatcher) proceed(ctx context.Context, t *turn, hands string) error {
 			t = fresh
 		}
 		t.planned = false
-		more, err := d.take(ctx, t, hands, turns > 0)
+		more, err := d.take(ctx, t, hands)
 		if err != nil && !overtaken(err) {
 			return fmt.Errorf("%s %s: %w", t.next.Do, label(s), err)
 		}
@@ -172,12 +172,12 @@ func (d *Dispatcher) drop(ctx context.Context, s approvals.Step) error {
 }
 
 // take does what is next; more asks for another turn.
-func (d *Dispatcher) take(ctx context.Context, t *turn, hands string, acted bool) (more bool, err error) {
+func (d *Dispatcher) take(ctx context.Context, t *turn, hands string) (more bool, err error) {
 	switch t.next.Do {
 	case Nothing:
 		return false, d.finish(ctx, t)
 	case Wait:
-		return false, d.wait(ctx, t, acted)
+		return false, d.wait(ctx, t)
 	case Fail:
 		return true, d.fail(ctx, t)
 	case Settle:
@@ -272,15 +272,15 @@ func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
 	return d.Records.Apply(ctx, t.conclude()...)
 }
 
-// wait leaves the errand with its next due step, and a job for that time if something may then be sent.
-func (d *Dispatcher) wait(ctx context.Context, t *turn, acted bool) error {
-	moved := !t.next.At.Equal(t.sheet.Next) || !t.step.At.Equal(t.sheet.Next)
-	if moved {
+// wait leaves the errand with its next due step, and a job for that time if something may then be sent and no sweep comes
+// by before.
+func (d *Dispatcher) wait(ctx context.Context, t *turn) error {
+	if !t.next.At.Equal(t.sheet.Next) || !t.step.At.Equal(t.sheet.Next) {
 		if err := d.postpone(ctx, t); err != nil {
 			return err
 		}
 	}
-	if d.Bus == nil || t.next.Channel == "" || !moved && !acted {
+	if d.Bus == nil || t.next.Channel == "" || t.next.At.Sub(d.Now()) > sweepAhead {
 		return nil
 	}
 	if err := d.wake(ctx, t, t.next.At); err != nil {

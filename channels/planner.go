@@ -47,7 +47,7 @@ type Try struct {
 	Outcome   Outcome   `json:"outcome,omitempty"`
 	Ended     time.Time `json:"ended,omitzero"` // when the outcome was known
 	Again     time.Time `json:"again,omitzero"` // the provider wants to be left alone, or our cap lasts, until then
-	Why       string    `json:"why,omitempty"` // until the outcome is known
+	Why       string    `json:"why,omitempty"`  // until the outcome is known
 	Duplicate bool      `json:"possible_duplicate,omitempty"`
 	Lost      bool      `json:"lost,omitempty"` // unknown because its process has died, not because the provider kept silent
 

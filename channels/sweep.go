@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 const (
 	sweepEvery = 30 * time.Second
+	sweepAhead = 45 * time.Second // so that one sweep at least comes by before any step is due
 	sweepPage  = 500
 	sweepAtOne = 64 // steps side by side, so that commits group
 )
@@ -80,8 +82,9 @@ func (d *Dispatcher) resume(ctx context.Context) (int, error) {
 	return d.sweep(ctx, approvals.StepDeliver, d.Now().Add(longestStep))
 }
 
-// sweep goes through the steps of one name up to a time, page by page. Steps that move while it runs get later times, and
-// each moves a few times only, so it ends.
+// sweep takes the steps of one name up to a time, page by page, and returns how many. Those that become due a little later
+// are put on the bus for their time: most steps never get so far, because people decide before. Steps that move while it
+// runs get later times, and each moves a few times only, so it ends.
 func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (taken int, err error) {
 	after := ""
 	kind := approvals.Step{Name: name}.Done().Kind
@@ -90,11 +93,11 @@ func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (t
 		if err != nil {
 			return taken, fmt.Errorf("sweep %s: %w", name, err)
 		}
-		due, more := d.overdue(ctx, page, until)
-		if err := d.each(ctx, due); err != nil {
+		steps, more := d.before(ctx, page, until.Add(sweepAhead))
+		if err := d.each(ctx, steps); err != nil {
 			return taken, err
 		}
-		taken += len(due)
+		taken += sort.Search(len(steps), func(i int) bool { return steps[i].At.After(until) })
 		if !more {
 			return taken, nil
 		}
@@ -103,9 +106,9 @@ func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (t
 	return taken, ctx.Err()
 }
 
-// overdue returns the steps of a page whose time has come; more says that the next page may have some as well. One that
-// cannot be read does not keep the others: it is logged and stays where it is.
-func (d *Dispatcher) overdue(ctx context.Context, page []approvals.Record, until time.Time) (due []approvals.Step,
+// before returns the steps of a page up to a time; more says that the next page may have some as well. One that cannot be
+// read does not keep the others: it is logged and stays where it is.
+func (d *Dispatcher) before(ctx context.Context, page []approvals.Record, until time.Time) (steps []approvals.Step,
 	more bool) {
 	for _, rec := range page {
 		s, err := readStep(rec)
@@ -114,11 +117,11 @@ func (d *Dispatcher) overdue(ctx context.Context, page []approvals.Record, until
 			continue
 		}
 		if s.At.After(until) {
-			return due, false
+			return steps, false
 		}
-		due = append(due, s)
+		steps = append(steps, s)
 	}
-	return due, len(page) == sweepPage
+	return steps, len(page) == sweepPage
 }
 
 // readStep names a step that cannot be read by its time: the rest of its key may be the id of a code.
