@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -42,11 +43,13 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	if o := outcomeOf(err); o != Accepted && o != Unknown {
 		d.giveRoom(t)
 	}
-	log := d.Log.With("of", label(t.step), "channel", next.Channel, "attempt", next.Attempt, "why", next.Reason)
+	about := []slog.Attr{slog.String("of", label(t.step)), slog.String("channel", next.Channel), slog.Int("attempt", next.Attempt),
+		slog.String("why", next.Reason)}
 	if err == nil {
-		log.InfoContext(ctx, "message accepted")
+		d.Log.LogAttrs(ctx, slog.LevelInfo, "message accepted", about...)
 	} else {
-		log.WarnContext(ctx, "message not accepted", "outcome", outcomeOf(err), "err", err)
+		d.Log.LogAttrs(ctx, slog.LevelWarn, "message not accepted",
+			append(about, slog.String("outcome", string(outcomeOf(err))), slog.Any("err", err))...)
 	}
 	if errors.Is(err, ErrGone) {
 		d.forget(ctx, t.errand.person(), t.to[next.To])

@@ -51,8 +51,8 @@ func (c *benchTwilioCmd) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// How text messages are measured: each request sends one for each round, from the second on when the ladder's wait is over.
-// What the service keeps of requests it keeps in the first round; that messages leave nothing behind is to be seen in the
+// How text messages are measured: each request is for a person of its own, within the caps that hold by default for a number,
+// and sends one message for each round, from the second on when the ladder's wait is over. What the service keeps of requests it keeps in the first round; that messages leave nothing behind is to be seen in the
 // memory of the later ones.
 const (
 	benchTexts  = 2000 // requests for each second of the phase
@@ -69,11 +69,11 @@ func benchPhone(i int) string { return fmt.Sprintf("+49151%08d", 23400000+i) }
 // channels measures how fast text messages leave by a provider that takes its time: first while the requests come in,
 // then when the next message of everybody is due at once, round after round.
 func (b *bench) channels(ctx context.Context) error {
-	t, err := b.textService(ctx)
+	n := min(int(benchTexts*b.Seconds), mostTexts)
+	t, err := b.textService(ctx, n)
 	if err != nil {
 		return err
 	}
-	n := min(int(benchTexts*b.Seconds), mostTexts)
 	requests := t.askingAnew(n)
 	first, err := b.messages(ctx, t, "text message, while requests come in", n, func() error {
 		got, err := load{addr: t.listen, conns: b.Connections, most: n, request: func(i int) []byte { return requests[i] },
@@ -108,8 +108,8 @@ func (b *bench) channels(ctx context.Context) error {
 	return nil
 }
 
-// textService starts the provider, and a service that sends by it.
-func (b *bench) textService(ctx context.Context) (t *target, err error) {
+// textService starts the provider, and a service that sends by it to so many people.
+func (b *bench) textService(ctx context.Context, people int) (t *target, err error) {
 	if b.twilio, err = startChild(ctx, b.folder, "twilio", "bench-twilio"); err != nil {
 		return nil, err
 	}
@@ -117,9 +117,9 @@ func (b *bench) textService(ctx context.Context) (t *target, err error) {
 	if err := errors.Join(os.WriteFile(config, []byte(benchLadder), 0o600), os.WriteFile(token, []byte(benchToken), 0o600)); err != nil {
 		return nil, err
 	}
-	b.texts, err = b.start(ctx, "texts", "--dev", "--config", config, "--twilio-account", benchAccount, "--twilio-token-file", token,
+	b.texts, err = b.start(ctx, "texts", people, "--dev", "--config", config, "--twilio-account", benchAccount, "--twilio-token-file", token,
 		"--twilio-sender", benchSender, "--twilio-url", "http://"+b.twilio.listen, "--sms-countries", "DE",
-		"--sms-burst", "1000000", "--sms-daily", "1000000", "--sms-day-parts", "1000000")
+		"--sms-day-parts", "1000000")
 	return b.texts, err
 }
 
@@ -127,10 +127,10 @@ func (b *bench) textService(ctx context.Context) (t *target, err error) {
 func (t *target) askingAnew(n int) [][]byte {
 	requests := make([][]byte, n)
 	for i := range requests {
-		agent := t.agents[i%len(t.people)%len(t.agents)]
+		agent := t.agents[i%len(t.agents)]
 		details := strings.Replace(demoDetails, "480.00", fmt.Sprintf("%d.00", i+1), 1)
 		requests[i] = t.form("/bc-authorize", "", url.Values{"client_id": {agent.ClientID}, "client_secret": {agent.ClientSecret},
-			"scope": {"openid"}, "login_hint": {t.people[i%len(t.people)]}, "binding_message": {demoCode}, "requested_expiry": {benchExpiry},
+			"scope": {"openid"}, "login_hint": {t.people[i]}, "binding_message": {demoCode}, "requested_expiry": {benchExpiry},
 			"authorization_details": {details}})
 	}
 	return requests
@@ -263,7 +263,7 @@ func (b *bench) checkTexts(ctx context.Context, requests int) (int, error) {
 		got[m.To]++
 	}
 	for i := range requests {
-		got[benchPhone(i%benchPeople)] -= benchRounds
+		got[benchPhone(i)] -= benchRounds
 	}
 	for number, n := range got {
 		if n != 0 {

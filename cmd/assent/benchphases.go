@@ -83,7 +83,7 @@ func (b *bench) time() time.Duration { return time.Duration(b.Seconds * float64(
 // service starts the production-like service once.
 func (b *bench) service(ctx context.Context) (t *target, err error) {
 	if b.real == nil {
-		b.real, err = b.start(ctx, "service", productionArgs()...)
+		b.real, err = b.start(ctx, "service", benchPeople, productionArgs()...)
 	}
 	return b.real, err
 }
@@ -91,12 +91,12 @@ func (b *bench) service(ctx context.Context) (t *target, err error) {
 // devService starts the service in dev mode once.
 func (b *bench) devService(ctx context.Context) (t *target, err error) {
 	if b.dev == nil {
-		b.dev, err = b.start(ctx, "dev", "--dev")
+		b.dev, err = b.start(ctx, "dev", benchPeople, "--dev")
 	}
 	return b.dev, err
 }
 
-func (b *bench) start(ctx context.Context, name string, args ...string) (*target, error) {
+func (b *bench) start(ctx context.Context, name string, people int, args ...string) (*target, error) {
 	b.say("start " + name)
 	c, err := startService(ctx, b.folder, name, args...)
 	if err != nil {
@@ -110,7 +110,7 @@ func (b *bench) start(ctx context.Context, name string, args ...string) (*target
 		_, port, _ := net.SplitHostPort(c.listen)
 		t.host = "localhost:" + port
 	}
-	if err := t.populate(ctx); err != nil {
+	if err := t.populate(ctx, people); err != nil {
 		c.stop()
 		return nil, fmt.Errorf("add agents and people: %w", err)
 	}
@@ -118,15 +118,15 @@ func (b *bench) start(ctx context.Context, name string, args ...string) (*target
 }
 
 // populate adds agents and people as an operator would.
-func (t *target) populate(ctx context.Context) error {
+func (t *target) populate(ctx context.Context, people int) error {
 	api, err := newAdminClient(t.data)
 	if err != nil {
 		return err
 	}
 	defer api.http.CloseIdleConnections()
-	t.agents, t.people = make([]madeAgent, benchAgents), make([]string, benchPeople)
+	t.agents, t.people = make([]madeAgent, benchAgents), make([]string, people)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
+	g.SetLimit(64)
 	for i := range t.agents {
 		g.Go(func() error {
 			metadata := fmt.Sprintf(`{"client_name":"Agent %d","authorization_details_types":["payment_initiation"]}`, i)

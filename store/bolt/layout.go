@@ -132,16 +132,20 @@ func auditKey(id approvals.ID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append([]byte(id), 0), n)
 }
 
+// usualRow is more than most rows of requests have.
+const usualRow = 4096
+
 // encodeRequest puts the revision before the JSON, where it can be compared without decoding.
 func encodeRequest(r *approvals.Request) ([]byte, error) {
-	raw, err := json.Marshal(r)
-	if err != nil {
+	row := bytes.NewBuffer(append(make([]byte, 0, usualRow), number(r.Rev)...))
+	if err := json.NewEncoder(row).Encode(r); err != nil {
 		return nil, fmt.Errorf("encode request %s: %w", r.ID, err)
 	}
-	if len(raw) > maxValue {
+	row.Truncate(row.Len() - 1) // the encoder ends with a line feed
+	if row.Len() > maxValue {
 		return nil, refuse("request", "must not be longer than %d bytes", maxValue)
 	}
-	return append(number(r.Rev), raw...), nil
+	return row.Bytes(), nil
 }
 
 func decodeRequest(row []byte) (*approvals.Request, error) {
