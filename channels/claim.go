@@ -45,6 +45,11 @@ func (s sheet) write(expires time.Time) approvals.Write {
 	return approvals.Replace(s.read, value, expires)
 }
 
+// unchanged is the condition that nobody was faster.
+func (s sheet) unchanged() approvals.Write {
+	return approvals.Expect(kindClaim, s.read.Key, s.read.Revision)
+}
+
 func (s sheet) forget() approvals.Write {
 	return approvals.Delete(kindClaim, s.read.Key, s.read.Revision)
 }

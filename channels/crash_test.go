@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"assent/approvals"
 	"assent/approvals/stream"
 	"assent/channels"
+	"assent/channels/channeltest"
 	"assent/store"
 )
 
@@ -213,5 +215,47 @@ func TestBusDown(t *testing.T) {
 	await(t, h.phone, have(2))
 	if n := h.phone.Calls(); n != 2 {
 		t.Errorf("Send was called %d times, want twice", n)
+	}
+}
+
+// behind shows a record once as it was, and then as it is.
+type behind struct {
+	approvals.Records
+	was *approvals.Record
+}
+
+func (b behind) Get(ctx context.Context, kind, key string) (approvals.Record, error) {
+	if old := *b.was; kind == old.Kind && key == old.Key {
+		*b.was = approvals.Record{}
+		return old, nil
+	}
+	return b.Records.Get(ctx, kind, key)
+}
+
+// TestFailOnOldClaims: a lease is over while its worker still lives, who then says that nothing was sent and that it will try
+// again. Whoever has read the claims before that, and the timeline after it, sees a ladder that has failed: that must not
+// count, because the claims say something else by now.
+func TestFailOnOldClaims(t *testing.T) {
+	h := newHouse(t)
+	h.prefer(t, func(p *approvals.Person) { p.Addresses = p.Addresses[:1] })
+	h.phone.Set(channeltest.Busy)
+	r := h.ask(t, "ann")
+	h.event(t, r)
+	claims, err := h.Scan(t.Context(), "claim", "", 2)
+	if err != nil || len(claims) != 1 || !strings.Contains(string(claims[0].Value), `"busy"`) {
+		t.Fatalf("claims: %v, %v, want one that was busy", claims, err)
+	}
+	old := claims[0]
+	old.Value, old.Revision = []byte(strings.Replace(string(old.Value), `"busy"`, `"unknown"`, 1)), old.Revision-1
+	h.Records = behind{h.Store, &old}
+	h.event(t, r)
+	if state, why := h.state(t, r.ID); old.Key != "" || state != approvals.Pending {
+		t.Errorf("request is %s because of %q, want it to wait for the next try", state, why)
+	}
+	h.phone.Set(channeltest.Accept)
+	h.clock.Advance(2 * time.Second)
+	h.sweep(t)
+	if got := h.timeline(t, r.ID); got[len(got)-1] != "phone accepted" {
+		t.Errorf("timeline is %q, want the next try to be accepted", got)
 	}
 }

@@ -210,6 +210,7 @@ func (d *Dispatcher) call(ctx context.Context, t *turn) error {
 	if waited {
 		fresh, err := d.look(ctx, t.step)
 		if err != nil || !fresh.next.same(t.next) {
+			t.known = false
 			return err
 		}
 		*t = *fresh
@@ -300,8 +301,11 @@ func (d *Dispatcher) postpone(ctx context.Context, t *turn) error {
 	return t.errand.record(ctx, t.held(), t.conclude()...)
 }
 
-// fail ends what cannot be put before anybody.
+// fail ends what cannot be put before anybody, unless the claims say something else by now.
 func (d *Dispatcher) fail(ctx context.Context, t *turn) error {
+	if err := t.errand.fail(ctx, t.next, t.sheet.unchanged()); err != nil {
+		return err
+	}
 	d.Log.WarnContext(ctx, "nobody can be reached", "of", label(t.step), "cause", t.next.Cause, "why", t.next.Reason)
-	return t.errand.fail(ctx, t.next)
+	return nil
 }

@@ -37,8 +37,8 @@ type ledger interface {
 	hold(ctx context.Context, writes ...approvals.Write) error
 	// record makes the writes of an outcome and keeps the report.
 	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error
-	// fail says that nobody can be reached, and why.
-	fail(ctx context.Context, n Next) error
+	// fail says that nobody can be reached, and why, on condition of the writes.
+	fail(ctx context.Context, n Next, writes ...approvals.Write) error
 	// refresh brings memory up to date after somebody was faster.
 	refresh(ctx context.Context)
 }
@@ -175,7 +175,7 @@ func (e *request) record(ctx context.Context, report approvals.Delivery, writes 
 }
 
 // fail looks at the store first: the page may have been opened at another node, and memory hears of that a little later.
-func (e *request) fail(ctx context.Context, n Next) error {
+func (e *request) fail(ctx context.Context, n Next, writes ...approvals.Write) error {
 	r, err := e.d.Desk.AsOf(ctx, e.r.ID, e.r.Events+1)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (e *request) fail(ctx context.Context, n Next) error {
 	if e.r.OpenedAt.IsZero() && !r.OpenedAt.IsZero() {
 		return fmt.Errorf("fail: opened meanwhile: %w", approvals.ErrConflict)
 	}
-	_, err = e.d.Desk.Fail(ctx, e.r.ID, n.Cause)
+	_, err = e.d.Desk.Fail(ctx, e.r.ID, n.Cause, writes...)
 	return err
 }
 
@@ -220,4 +220,4 @@ func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...appro
 
 func (e *code) refresh(context.Context) {} // it is read from the store each time
 
-func (e *code) fail(context.Context, Next) error { return nil } // the page offers another code
+func (e *code) fail(context.Context, Next, ...approvals.Write) error { return nil } // the page offers another code

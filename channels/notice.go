@@ -107,7 +107,7 @@ func (e *notice) record(ctx context.Context, _ approvals.Delivery, writes ...app
 
 func (e *notice) refresh(context.Context) {} // it is read from the store each time
 
-func (e *notice) fail(context.Context, Next) error { return nil } // the others are told all the same
+func (e *notice) fail(context.Context, Next, ...approvals.Write) error { return nil } // the others are told all the same
 
 // warning is the words of a notice in one language: what happened, the same with the device, and what to do.
 type warning struct {
