@@ -3,11 +3,13 @@ package webapp
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,8 +75,19 @@ func (c closing) Run() int {
 	return code
 }
 
+// TestMain lets twice as many tests run side by side as usual: in a browser they wait half of their time.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	side := flag.Lookup("test.parallel")
+	if n, err := strconv.Atoi(side.DefValue); err == nil && side.Value.String() == side.DefValue {
+		_ = side.Value.Set(strconv.Itoa(2 * n))
+	}
 	goleak.VerifyTestMain(closing{m})
+}
+
+// demanded reports whether ASSENT_REQUIRE names a tool.
+func demanded(tool string) bool {
+	return slices.Contains(strings.Split(os.Getenv("ASSENT_REQUIRE"), ","), tool)
 }
 
 // required skips a test for want of a tool, and fails it where ASSENT_REQUIRE names the tool.
@@ -82,7 +95,7 @@ func required(t *testing.T, tool string, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case slices.Contains(strings.Split(os.Getenv("ASSENT_REQUIRE"), ","), tool):
+	case demanded(tool):
 		t.Fatalf("%s is required: %v", tool, err)
 	default:
 		t.Skipf("needs %s: %v", tool, err)
@@ -104,6 +117,22 @@ type chromium struct {
 const reports = `addEventListener('securitypolicyviolation', (e) =>
 	console.error('refused by policy: ' + e.effectiveDirective + ' ' + e.blockedURI + ' ' + e.sample))`
 
+// hurry lets the time pass at once for which the details must have been on the screen: tests that only look need not wait.
+const hurry = `{
+	const wait = setTimeout, now = performance.now.bind(performance);
+	let passed = 0;
+	performance.now = () => now() + passed;
+	setTimeout = (then, after, ...rest) => after === 700 ? wait(() => { passed += after; then(...rest); }) : wait(then, after, ...rest);
+}`
+
+// before runs a script in each page before those of the page.
+func (c *chromium) before(script string) {
+	c.t.Helper()
+	_, err := chromedp.Call(c.ctx, cdppage.AddScriptToEvaluateOnNewDocument,
+		cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+	check(c.t, err)
+}
+
 // newChromium opens a tab on a phone's screen.
 func newChromium(t *testing.T) *chromium {
 	t.Helper()
@@ -119,9 +148,7 @@ func newChromium(t *testing.T) *chromium {
 	check(t, chromedp.Do(ctx))
 	c.ctx, stop = context.WithTimeout(ctx, 9*time.Minute)
 	t.Cleanup(stop)
-	_, err = chromedp.Call(c.ctx, cdppage.AddScriptToEvaluateOnNewDocument,
-		cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: reports})
-	check(t, err)
+	c.before(reports)
 	_, err = chromedp.Call(c.ctx, webauthn.Enable, webauthn.EnableParams{})
 	check(t, err)
 	added, err := chromedp.Call(c.ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{

@@ -88,12 +88,10 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{Config: c, origin: u.Scheme + "://" + u.Host, secure: u.Scheme == "https",
 		lookup: newLimiter(60, time.Second, c.Now), tests: newLimiter(testBurst, testEvery, c.Now), streams: streams{open: map[string]int{}, done: &sync.WaitGroup{}}}
-	if h.static, err = loadAssets(); err != nil {
+	if h.pages, err = embedded(); err != nil {
 		return nil, err
 	}
-	if h.pages, err = loadPages(h.static); err != nil {
-		return nil, err
-	}
+	h.static = h.pages.static
 	if h.worker, err = loadWorker(h.static); err != nil {
 		return nil, err
 	}

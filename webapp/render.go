@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"assent/approvals"
 	"assent/webapp/upstream"
@@ -28,6 +29,15 @@ type pages struct {
 	page   map[string]*template.Template
 	parts  *template.Template
 }
+
+// embedded is what this binary carries: read once, because it is the same for every handler.
+var embedded = sync.OnceValues(func() (*pages, error) {
+	static, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	return loadPages(static)
+})
 
 func loadPages(static *assets) (*pages, error) {
 	parts, err := template.New("").Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html",

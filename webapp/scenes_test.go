@@ -52,6 +52,7 @@ func everyScene(t *testing.T, look func(t *testing.T, s *stage, i int)) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			tab := newChromium(t)
+			tab.before(hurry)
 			for i, sc := range scenes {
 				t.Run(sc.name, func(t *testing.T) {
 					tab.again(t)

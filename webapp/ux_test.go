@@ -14,7 +14,6 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	cdpinput "github.com/chromedp/cdproto/input"
 	cdpnetwork "github.com/chromedp/cdproto/network"
-	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/chromedp"
 
@@ -59,14 +58,6 @@ func (s *stage) through(n between) {
 		return
 	}
 	s.w.network.Store(&n)
-}
-
-// before runs a script in every page before its own.
-func (c *chromium) before(script string) {
-	c.t.Helper()
-	_, err := chromedp.Call(c.ctx, cdppage.AddScriptToEvaluateOnNewDocument,
-		cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script})
-	check(c.t, err)
 }
 
 func TestUX01RobotThatRunsScripts(t *testing.T) {
