@@ -205,6 +205,7 @@ func (d *Directory) RemoveAgent(ctx context.Context, a *Agent, also ...Write) er
 
 func (d *Directory) applyAgent(ctx context.Context, doing string, id AgentID, writes []Write) error {
 	if err := d.records.Apply(context.WithoutCancel(ctx), writes...); err != nil {
+		d.forget(TopicRecord(KindAgent, string(id))) // somebody else may have been faster
 		return fmt.Errorf("%s agent: %w", doing, err)
 	}
 	d.tell([]string{TopicRecord(KindAgent, string(id))})

@@ -29,6 +29,7 @@ type (
 	newAgent struct {
 		Metadata     json.RawMessage `json:"metadata"` // RFC 7591
 		AcceptSecret bool            `json:"accept_secret"`
+		SameName     bool            `json:"same_name"` // as another agent
 	}
 	madeAgent struct {
 		ClientID     string `json:"client_id"`
@@ -200,15 +201,15 @@ func (a *admin) addAgent(r *http.Request) (any, error) {
 	if err := decode(r, &body); err != nil {
 		return nil, err
 	}
-	return a.s.addAgent(r.Context(), body.Metadata, body.AcceptSecret)
+	return a.s.addAgent(r.Context(), body)
 }
 
 // errExists means that an agent or person of this id is there already.
 var errExists = errors.New("exists already")
 
 // addAgent registers a client from RFC 7591 metadata and makes its secret unless the metadata brings one.
-func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bool) (madeAgent, error) {
-	m, err := s.parseMetadata(ctx, metadata)
+func (s *service) addAgent(ctx context.Context, body newAgent) (madeAgent, error) {
+	m, err := s.parseMetadata(ctx, body.Metadata)
 	if err != nil {
 		return madeAgent{}, err
 	}
@@ -216,7 +217,7 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 		return madeAgent{}, err
 	}
 	if m.ClientSecret != "" {
-		if err := s.acceptable(m.ClientSecret, acceptSecret); err != nil {
+		if err := s.acceptable(m.ClientSecret, body.AcceptSecret); err != nil {
 			return madeAgent{}, err
 		}
 	}
@@ -235,10 +236,46 @@ func (s *service) addAgent(ctx context.Context, metadata []byte, acceptSecret bo
 	if _, err := s.dir.Agent(ctx, agent.ID); !errors.Is(err, approvals.ErrNotFound) {
 		return madeAgent{}, errors.Join(err, fmt.Errorf("client_id %s: %w", agent.ID, errExists))
 	}
+	if !body.SameName {
+		if err := s.namedAlone(ctx, agent); err != nil {
+			return madeAgent{}, err
+		}
+	}
 	if err := s.dir.SaveAgent(ctx, agent); err != nil {
 		return madeAgent{}, err
 	}
 	return made, nil
+}
+
+// namedAlone refuses a name that another agent goes by: the name is all that most people know of an agent.
+func (s *service) namedAlone(ctx context.Context, agent *approvals.Agent) error {
+	spoken := func(name string) string { return strings.Join(strings.Fields(name), " ") }
+	return s.everyAgent(ctx, func(other *approvals.Agent) error {
+		if other.Disabled || !strings.EqualFold(spoken(other.Name), spoken(agent.Name)) {
+			return nil
+		}
+		return fmt.Errorf("an agent is named so, %s: people could not tell the two apart; choose another name, or say --same-name: %w",
+			other.ID, errExists)
+	})
+}
+
+// everyAgent goes through all agents until look has an error.
+func (s *service) everyAgent(ctx context.Context, look func(*approvals.Agent) error) error {
+	for after := approvals.AgentID(""); ; {
+		agents, err := s.dir.Agents(ctx, after, listLimit)
+		if err != nil {
+			return err
+		}
+		for _, a := range agents {
+			if err := look(a); err != nil {
+				return err
+			}
+			after = a.ID
+		}
+		if len(agents) < listLimit {
+			return nil
+		}
+	}
 }
 
 // parseMetadata also asks the guard whether the client could be pinged and its keys fetched (REQ-024, 284).

@@ -47,6 +47,7 @@ type agentAddCmd struct {
 	adminFlags
 	Name         string   `arg:"" optional:"" help:"Name that people read, such as \"Travel Bot\"."`
 	ID           string   `placeholder:"CLIENT_ID" help:"client_id; made up if not given."`
+	SameName     bool     `help:"Give it a name that another agent has: people who decide cannot tell the two apart."`
 	Operator     string   `placeholder:"NAME" help:"Who operates it, as people read it."`
 	Type         []string `placeholder:"TYPE" help:"authorization_details type it may use; repeat. Default: all built-in types."`
 	Generic      bool     `name:"generic-types" help:"Let it ask for types that this server does not know: people read them member by member, and approve with a passkey."`
@@ -74,7 +75,7 @@ func (c *agentAddCmd) Run(ctx context.Context, s streams) error {
 	}
 	for _, client := range clients {
 		var made madeAgent
-		body := newAgent{Metadata: client, AcceptSecret: c.AcceptSecret}
+		body := newAgent{Metadata: client, AcceptSecret: c.AcceptSecret, SameName: c.SameName}
 		if err := api.call(ctx, "POST", "/agents", body, &made); err != nil {
 			return err
 		}

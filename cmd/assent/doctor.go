@@ -192,24 +192,14 @@ func (s *service) flaggedRequests(ctx context.Context, agent approvals.AgentID) 
 }
 
 func (s *service) barredAgents(ctx context.Context) (barred []string, err error) {
-	for after := approvals.AgentID(""); ; {
-		agents, err := s.dir.Agents(ctx, after, listLimit)
-		if err != nil {
-			return nil, err
+	err = s.everyAgent(ctx, func(a *approvals.Agent) error {
+		out, err := s.agents.Barred(a)
+		if out && !a.Disabled {
+			barred = append(barred, string(a.ID))
 		}
-		for _, a := range agents {
-			out, err := s.agents.Barred(a)
-			if err != nil {
-				return nil, err
-			}
-			if after = a.ID; out && !a.Disabled {
-				barred = append(barred, string(a.ID))
-			}
-		}
-		if len(agents) < listLimit {
-			return barred, nil
-		}
-	}
+		return err
+	})
+	return barred, err
 }
 
 func (s *service) checkKeys() error {

@@ -26,7 +26,7 @@ func (s *service) loadFixtures(ctx context.Context) error {
 		return fmt.Errorf("fixtures %s: must be {\"clients\": […], \"people\": […]}", s.cfg.Fixtures)
 	}
 	for i, client := range f.Clients {
-		if _, err := s.addAgent(ctx, client, true); err != nil && !errors.Is(err, errExists) {
+		if _, err := s.addAgent(ctx, newAgent{Metadata: client, AcceptSecret: true, SameName: true}); err != nil && !errors.Is(err, errExists) {
 			return fmt.Errorf("fixtures: clients[%d]: %w", i, err)
 		}
 	}

@@ -126,7 +126,7 @@ func (in *installation) add(t *testing.T, host string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := in.addAgent(t.Context(), raw, true); err != nil {
+		if _, err := in.addAgent(t.Context(), newAgent{Metadata: raw, AcceptSecret: true, SameName: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

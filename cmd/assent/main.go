@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // people's zones must not depend on the host
 
@@ -46,6 +47,19 @@ type streams struct {
 	out, err io.Writer
 }
 
+// understood is the part of a command line that was, as far as its commands go.
+func understood(err error) string {
+	words := []string{"assent"}
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
+		for _, step := range parse.Context.Path {
+			if step.Command != nil {
+				words = append(words, step.Command.Name)
+			}
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // kongExit carries kong's wish to leave, after --help, up to run.
 type kongExit int
 
@@ -73,7 +87,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}()
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintln(errOut, "assent:", err)
+		fmt.Fprintf(errOut, "assent: %v\nsee %s --help\n", err, understood(err))
 		return exitUsage
 	}
 	if err := command.Run(); err != nil {
