@@ -9,12 +9,13 @@
 //     ([Dispatcher.Resend]);
 //   - the ladder as data ([Ladder], [Policy]) and the planner ([Plan]): a pure function from what is known to the one next
 //     step and its reason, which goes into the request's timeline;
-//   - the [Dispatcher], which takes steps, one claim at a time, and what stands in front of each provider ([Limits]): calls
-//     side by side, calls a second, and a circuit breaker;
+//   - the [Dispatcher], which takes steps, one claim at a time: by workers of this process while there are free ones, and
+//     over the bus by whoever is;
+//   - what stands in front of each provider ([Limits]): calls side by side, calls a second, and a circuit breaker;
 //   - the words of the messages (message.go).
 //
-// What stops the second message is the claim: a record of the request, changed by compare-and-set in one transaction with
-// the request itself, which must still be waiting. What makes every step happen is the due step in the store: one of
+// What stops the second message is the claim: a record of the request, changed by compare-and-set in one transaction, on
+// condition that the request still waits. What makes every step happen is the due step in the store: one of
 // approvals.StepDeliver lies there from the request's creation until the request has ended and what was sent has been
 // taken back, or until nothing more is to be done. Events and jobs that come over the bus only make it sooner.
 //
