@@ -167,3 +167,37 @@ func TestCrewAndBus(t *testing.T) {
 		t.Errorf("Send was called %d times, want %d", calls, n)
 	}
 }
+
+// between is a store that lets something happen right before an update.
+type between struct {
+	approvals.Store
+	before func(n int) // the n-th one
+	n      *int
+}
+
+func (b between) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
+	*b.n++
+	b.before(*b.n)
+	return b.Store.Update(ctx, id, change)
+}
+
+// TestDecidedWhileSending: the person decides when the provider has answered, and a moment before that is kept. The event
+// finds a claim that is open; so whoever keeps the answer has to look once more, and takes the message back.
+func TestDecidedWhileSending(t *testing.T) {
+	h := newHouse(t)
+	r := h.ask(t, "ann")
+	var updates int
+	h.desk = approvals.NewDesk(approvals.DeskParts{Store: between{h.Store, func(n int) {
+		if n == 2 { // the first one was the claim
+			h.deny(t, r)
+			if err := h.Handle(t.Context(), approvals.Event{Kind: "denied", Request: r.ID}); err != nil {
+				t.Error(err)
+			}
+		}
+	}, &updates}, Records: h.Store, Directory: h.directory, Hub: h.hub, Hash: func(string) []byte { return nil }, Now: h.clock.Now, Log: h.Log})
+	h.Desk = h.desk
+	h.event(t, r)
+	if items := h.phone.Items(); updates < 3 || !retracted(items) {
+		t.Errorf("%d updates, %d messages, want the one to be taken back", updates, len(items))
+	}
+}

@@ -41,6 +41,7 @@ type Dispatcher struct {
 
 	room      room
 	crew      crew
+	sweeping  sync.Map // *sync.Mutex by name of the step: two sweeps at once would take the same steps
 	mu        sync.Mutex
 	providers map[string]*provider
 }

@@ -152,6 +152,7 @@ func (d *Dispatcher) again(ctx context.Context, t *turn, change func(*turn) erro
 		err = change(fresh)
 		if err == nil {
 			*t = *fresh
+			t.planned = false // the request may have ended since, and whoever saw it end saw an open claim
 			return nil
 		}
 		if !errors.Is(err, approvals.ErrConflict) {

@@ -86,6 +86,9 @@ func (d *Dispatcher) resume(ctx context.Context) (int, error) {
 // are put on the bus for their time: most steps never get so far, because people decide before. Steps that move while it
 // runs get later times, and each moves a few times only, so it ends.
 func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (taken int, err error) {
+	one, _ := d.sweeping.LoadOrStore(name, new(sync.Mutex))
+	one.(*sync.Mutex).Lock()
+	defer one.(*sync.Mutex).Unlock()
 	after := ""
 	kind := approvals.Step{Name: name}.Done().Kind
 	for ctx.Err() == nil {
