@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
 	"assent/approvals"
 )
 
@@ -275,5 +278,31 @@ func TestSettingsRefusals(t *testing.T) {
 	w.browser().get("/settings").want(http.StatusSeeOther)
 	if strings.Contains(w.logged.String(), "+4930123456") {
 		t.Error("the log holds a number")
+	}
+}
+
+// Whoever has never set a time zone is offered that of the browser, and the others while typing; it counts once it is saved.
+func TestSettingsZoneOfTheBrowser(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "en")
+	_, err := chromedp.Call(s.ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Tokyo"})
+	check(t, err)
+	s.signIn()
+	s.visit("/settings")
+	s.reads("Use that of this browser: Asia/Tokyo")
+	s.click("[data-here]")
+	if hidden := evaluate[bool](s.chromium, "document.querySelector('[data-here]').hidden"); !hidden {
+		t.Error("what was taken is still offered")
+	}
+	if n := evaluate[int](s.chromium, "document.querySelectorAll('#zones option').length"); n < 100 {
+		t.Errorf("%d zones are offered while typing", n)
+	}
+	evaluate[bool](s.chromium, "window.before = true")
+	s.click("form[action^='/settings'] .yes")
+	s.until("saved", "!window.before && document.querySelector('#zone')?.value === 'Asia/Tokyo'")
+	p, err := s.w.pages.Directory.Person(t.Context(), s.who)
+	check(t, err)
+	if p.Zone != "Asia/Tokyo" {
+		t.Errorf("zone is %q", p.Zone)
 	}
 }

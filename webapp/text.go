@@ -166,6 +166,7 @@ var texts = map[string]phrase{
 	"settings.from":     {"From", "시작"},
 	"settings.to":       {"To", "끝"},
 	"settings.zone":     {"Time zone", "시간대"},
+	"settings.zoneHere": {"Use that of this browser:", "이 브라우저의 시간대 사용:"},
 	"settings.zoneHint": {"Such as Asia/Seoul or Europe/Berlin.", "예: Asia/Seoul, Europe/Berlin"},
 	"settings.locale":   {"Language", "언어"},
 	"settings.detail":   {"What notifications say", "알림에 보이는 내용"},

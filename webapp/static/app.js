@@ -228,6 +228,24 @@ function recheck() {
   setTimeout(look, 2000);
 }
 
+// ---- Settings --------------------------------------------------------------------------------------------------
+
+// zones offers the time zone that this browser has, and all that it knows to whoever types one.
+function zones() {
+  const here = $('[data-here]');
+  if (!here) return;
+  const field = $('#zone');
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const differs = () => { here.hidden = !own || field.value === own; };
+  $('bdi', here).textContent = own;
+  here.addEventListener('click', () => { field.value = own; differs(); field.focus(); });
+  field.addEventListener('change', differs);
+  field.addEventListener('focus', () => {
+    for (const zone of Intl.supportedValuesOf?.('timeZone') ?? []) $('#zones').append(new Option(zone, zone));
+  }, { once: true });
+  differs();
+}
+
 // ---- Beginning -------------------------------------------------------------------------------------------------
 
 function awake() {
@@ -257,3 +275,4 @@ if (place) {
 }
 awake();
 recheck();
+zones();
