@@ -147,7 +147,7 @@ func (a goAgent) client(t *testing.T, issuer, data, endpoint string) *client.Cli
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw}, &madeAgent{}); err != nil {
+	if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw, SameName: true}, &madeAgent{}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(t.Context(), config)

@@ -218,7 +218,7 @@ func (c *cell) connect(t *testing.T, metadata map[string]any, config client.Conf
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw, AcceptSecret: true}, &madeAgent{}); err != nil {
+	if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw, AcceptSecret: true, SameName: true}, &madeAgent{}); err != nil {
 		t.Fatal(err)
 	}
 	made, err := client.New(t.Context(), config)

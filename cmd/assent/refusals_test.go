@@ -56,7 +56,7 @@ func newRefusalStory(t *testing.T) *refusalStory {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw, AcceptSecret: true}, nil); err != nil {
+			if err := admin.call(t.Context(), "POST", "/agents", newAgent{Metadata: raw, AcceptSecret: true, SameName: true}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

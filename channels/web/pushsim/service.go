@@ -186,6 +186,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case answer.Hang:
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // returning would be an answer
 	case answer.Break:
 		panic(http.ErrAbortHandler)
 	default:
