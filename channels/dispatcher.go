@@ -41,7 +41,7 @@ type Dispatcher struct {
 
 	room      room
 	crew      crew
-	sweeping  sync.Map // *sync.Mutex by name of the step: two sweeps at once would take the same steps
+	sweeping  sync.Mutex // of deliveries: two sweeps at once would take the same steps
 	mu        sync.Mutex
 	providers map[string]*provider
 }
@@ -61,7 +61,8 @@ func Kinds() []string {
 	return kinds
 }
 
-// Handle takes up the request of an event: a new one is planned, and what was sent for an ended one is taken back. It bears repeats, any order and kinds beside [Kinds], because it plans from the store.
+// Handle takes up the request of an event: a new one is planned, and what was sent for an ended one is taken back. It bears
+// repeats, any order and kinds beside [Kinds], because it plans from the store.
 func (d *Dispatcher) Handle(ctx context.Context, e approvals.Event) error {
 	r, err := d.Desk.AsOf(ctx, e.Request, e.N)
 	if err != nil && !errors.Is(err, approvals.ErrNotFound) {

@@ -111,7 +111,8 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		report.Channel, report.Attempt, report.At, report.Why, report.Duplicate = n.Channel, n.Attempt, t.now, try.Why,
 			try.Duplicate
 		report.Claimed = try.At
-		if try.Until = (time.Time{}); o != Unknown {
+		try.Until = time.Time{}
+		if o != Unknown {
 			try.Why = "" // the report has it
 		}
 		t.plan()

@@ -75,20 +75,24 @@ func (d *Dispatcher) codes(ctx context.Context) (int, error) {
 }
 
 func (d *Dispatcher) deliveries(ctx context.Context) (int, error) {
-	return d.sweep(ctx, approvals.StepDeliver, d.Now())
+	return d.sweepOne(ctx, d.Now())
 }
 
 func (d *Dispatcher) resume(ctx context.Context) (int, error) {
-	return d.sweep(ctx, approvals.StepDeliver, d.Now().Add(longestStep))
+	return d.sweepOne(ctx, d.Now().Add(longestStep))
+}
+
+// sweepOne sweeps deliveries when nobody else does.
+func (d *Dispatcher) sweepOne(ctx context.Context, until time.Time) (int, error) {
+	d.sweeping.Lock()
+	defer d.sweeping.Unlock()
+	return d.sweep(ctx, approvals.StepDeliver, until)
 }
 
 // sweep takes the steps of one name up to a time, page by page, and returns how many. Those that become due a little later
 // are put on the bus for their time: most steps never get so far, because people decide before. Steps that move while it
 // runs get later times, and each moves a few times only, so it ends.
 func (d *Dispatcher) sweep(ctx context.Context, name string, until time.Time) (taken int, err error) {
-	one, _ := d.sweeping.LoadOrStore(name, new(sync.Mutex))
-	one.(*sync.Mutex).Lock()
-	defer one.(*sync.Mutex).Unlock()
 	after := ""
 	kind := approvals.Step{Name: name}.Done().Kind
 	for ctx.Err() == nil {

@@ -84,14 +84,14 @@ func (b *Bus) read(ctx context.Context, c consumer) error {
 			messages.Stop()
 			return fmt.Errorf("next message: %w", err)
 		}
-		select {
-		case work <- m:
-			continue
-		default:
-		}
 		if hired == c.workers {
 			work <- m
 			continue
+		}
+		select {
+		case work <- m: // somebody is free
+			continue
+		default:
 		}
 		hired++
 		working.Go(func() {

@@ -51,9 +51,9 @@ func (c *benchTwilioCmd) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// How text messages are measured: each request is for a person of its own, within the caps that hold by default for a number,
-// and sends one message for each round, from the second on when the ladder's wait is over. What the service keeps of requests it keeps in the first round; that messages leave nothing behind is to be seen in the
-// memory of the later ones.
+// How text messages are measured: each request is for a person of its own, within the caps that hold by default for a
+// number, and sends one message for each round, from the second on when the ladder's wait is over. What the service keeps
+// of requests it keeps in the first round; that messages leave nothing behind is to be seen in the memory of the later ones.
 const (
 	benchTexts  = 2000 // requests for each second of the phase
 	mostTexts   = 9900 // all that the simulator remembers is checked

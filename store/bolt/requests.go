@@ -73,8 +73,8 @@ func checkRequest(r *approvals.Request) error {
 	return nil
 }
 
-// Create writes a new request ([approvals.Store]). r is drained whether or not that succeeds, and shared from then on. An id is taken for
-// ever: the audit trail of a forgotten request keeps it.
+// Create writes a new request ([approvals.Store]). r is drained whether or not that succeeds, and shared from then on. An
+// id is taken for ever: the audit trail of a forgotten request keeps it.
 func (s *Store) Create(ctx context.Context, r *approvals.Request) error {
 	if err := checkRequest(r); err != nil {
 		return fmt.Errorf("create request: %w", err)
