@@ -30,7 +30,7 @@ func (c *crew) close() {
 	c.working.Wait()
 }
 
-// handTime is how long a sweep waits for a free worker of a channel whose calls come to an end.
+// handTime is how long a sweep waits for a free worker. Once that was in vain nobody waits, until a call has come to an end.
 const handTime = 100 * time.Millisecond
 
 // hand gives t to a free worker of its channel, for whom it waits if patient. If there is one, t is no longer the caller's.
@@ -42,7 +42,7 @@ func (d *Dispatcher) hand(ctx context.Context, t *turn, patient bool) bool {
 	default:
 	}
 	closing, hired := d.hire(p, t)
-	if hired || closing == nil || !patient || !p.moves(d.Now()) {
+	if hired || closing == nil || !patient || p.stands() {
 		return hired
 	}
 	patience := time.NewTimer(handTime)
@@ -50,8 +50,9 @@ func (d *Dispatcher) hand(ctx context.Context, t *turn, patient bool) bool {
 	select {
 	case p.hand <- t:
 		return true
-	case <-closing:
 	case <-patience.C:
+		p.waitedInVain()
+	case <-closing:
 	case <-ctx.Done():
 	}
 	return false

@@ -181,23 +181,67 @@ func (b between) Update(ctx context.Context, id approvals.ID, change func(*appro
 	return b.Store.Update(ctx, id, change)
 }
 
-// TestDecidedWhileSending: the person decides when the provider has answered, and a moment before that is kept. The event
-// finds a claim that is open; so whoever keeps the answer has to look once more, and takes the message back.
-func TestDecidedWhileSending(t *testing.T) {
-	h := newHouse(t)
-	r := h.ask(t, "ann")
-	var updates int
-	h.desk = approvals.NewDesk(approvals.DeskParts{Store: between{h.Store, func(n int) {
-		if n == 2 { // the first one was the claim
-			h.deny(t, r)
-			if err := h.Handle(t.Context(), approvals.Event{Kind: "denied", Request: r.ID}); err != nil {
+// TestChangedWhileSending: something happens to the request when the provider has answered, and a moment before that is kept.
+// Its event finds a claim that is open; so whoever keeps the answer has to look once more, and does what is wanted.
+func TestChangedWhileSending(t *testing.T) {
+	tests := []struct {
+		name, event string
+		change      func(h *house, r *approvals.Request)
+		want        func([]channeltest.Item) bool
+	}{
+		{"decided: the message is taken back", "denied", func(h *house, r *approvals.Request) { h.deny(t, r) }, retracted},
+		{"asked for once more: another one is sent", approvals.KindResend, func(h *house, r *approvals.Request) {
+			h.clock.Advance(time.Second)
+			if _, err := h.desk.Resend(t.Context(), r.ID, clerk); err != nil {
 				t.Error(err)
 			}
+		}, have(2)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			r := h.ask(t, "ann")
+			var updates int
+			h.desk = approvals.NewDesk(approvals.DeskParts{Store: between{h.Store, func(n int) {
+				if n == 2 { // the first one was the claim
+					tt.change(h, r)
+					if err := h.Handle(t.Context(), approvals.Event{Kind: tt.event, Request: r.ID}); err != nil {
+						t.Error(err)
+					}
+				}
+			}, &updates}, Records: h.Store, Directory: h.directory, Hub: h.hub, Hash: func(string) []byte { return nil },
+				Now: h.clock.Now, Log: h.Log})
+			h.Desk = h.desk
+			h.event(t, r)
+			if items := h.phone.Items(); updates < 3 || !tt.want(items) {
+				t.Errorf("%d updates, %d messages", updates, len(items))
+			}
+		})
+	}
+}
+
+// TestSweepAfterRest: nothing was sent for a long time, and more is due at once than there are workers. The sweep waits for
+// them, as calls come to an end, and the bus stays empty.
+func TestSweepAfterRest(t *testing.T) {
+	h := newHouse(t)
+	h.Limits = map[string]channels.Limits{"phone": {InFlight: 2}}
+	bus := make(jobs, 100)
+	h.Bus = bus
+	h.ask(t, "ann")
+	h.run(t) // its first sweep sends
+	await(t, h.phone, have(1))
+	h.clock.Advance(time.Hour)
+	const n = 20
+	for range n {
+		h.ask(t, "ann")
+	}
+	if _, err := h.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, h.phone, have(1+n))
+	for range len(bus) {
+		if at := <-bus; at.IsZero() { // others are schedules
+			t.Error("a message went to the bus")
 		}
-	}, &updates}, Records: h.Store, Directory: h.directory, Hub: h.hub, Hash: func(string) []byte { return nil }, Now: h.clock.Now, Log: h.Log})
-	h.Desk = h.desk
-	h.event(t, r)
-	if items := h.phone.Items(); updates < 3 || !retracted(items) {
-		t.Errorf("%d updates, %d messages, want the one to be taken back", updates, len(items))
 	}
 }

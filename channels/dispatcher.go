@@ -263,7 +263,7 @@ func token(s approvals.Step) string {
 // finish forgets the due step, and the claims once the request has ended: from then on nothing can be claimed.
 func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
 	if t.next.Held && !t.knownHeld() {
-		return t.errand.record(ctx, t.held(), t.conclude()...)
+		return d.report(ctx, t, t.held())
 	}
 	kept := t.sheet.read.Revision > 0
 	if !kept || !t.task.Ended { // most requests of people without outside addresses end here, many with nothing to write
@@ -272,7 +272,7 @@ func (d *Dispatcher) finish(ctx context.Context, t *turn) error {
 			return nil
 		}
 	}
-	return d.Records.Apply(ctx, t.conclude()...)
+	return d.conclude(ctx, t)
 }
 
 // wait leaves the errand with its next due step, and a job for that time if something may then be sent and no sweep comes
@@ -296,11 +296,11 @@ func (d *Dispatcher) wait(ctx context.Context, t *turn) error {
 // each reason.
 func (d *Dispatcher) postpone(ctx context.Context, t *turn) error {
 	if !t.next.Held || t.knownHeld() {
-		return d.Records.Apply(ctx, t.conclude()...)
+		return d.conclude(ctx, t)
 	}
 	d.Log.InfoContext(ctx, "message kept back", "of", label(t.step), "channel", t.next.Channel, "until", t.next.At,
 		"why", t.next.Reason)
-	return t.errand.record(ctx, t.held(), t.conclude()...)
+	return d.report(ctx, t, t.held())
 }
 
 // fail ends what cannot be put before anybody, unless the claims say something else by now.

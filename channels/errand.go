@@ -35,8 +35,9 @@ type ledger interface {
 	link(n Next) []approvals.Write
 	// hold makes the writes of a claim, if the errand may still be sent at this instant.
 	hold(ctx context.Context, writes ...approvals.Write) error
-	// record makes the writes of an outcome and keeps the report.
-	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error
+	// record makes the writes of an outcome and keeps the report. alone says that nothing else has happened to the errand since
+	// it was read.
+	record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) (alone bool, err error)
 	// fail says that nobody can be reached, and why, on condition of the writes.
 	fail(ctx context.Context, n Next, writes ...approvals.Write) error
 	// refresh brings memory up to date after somebody was faster.
@@ -166,12 +167,12 @@ func (e *request) hold(ctx context.Context, writes ...approvals.Write) error {
 	return err
 }
 
-func (e *request) record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) error {
-	_, err := e.d.Desk.Record(ctx, e.r.ID, report, writes...)
+func (e *request) record(ctx context.Context, report approvals.Delivery, writes ...approvals.Write) (alone bool, err error) {
+	r, err := e.d.Desk.Record(ctx, e.r.ID, report, writes...)
 	if errors.Is(err, approvals.ErrDrop) || errors.Is(err, approvals.ErrNotFound) { // full, or gone: keep the outcome
-		return e.d.Records.Apply(ctx, writes...)
+		return false, e.d.Records.Apply(ctx, writes...)
 	}
-	return err
+	return err == nil && r.Rev == e.r.Rev+1, err
 }
 
 // fail looks at the store first: the page may have been opened at another node, and memory hears of that a little later.
@@ -214,8 +215,8 @@ func (e *code) hold(ctx context.Context, writes ...approvals.Write) error {
 	return e.d.Records.Apply(ctx, writes...)
 }
 
-func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) error {
-	return e.d.Records.Apply(ctx, writes...)
+func (e *code) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) (alone bool, err error) {
+	return false, e.d.Records.Apply(ctx, writes...)
 }
 
 func (e *code) refresh(context.Context) {} // it is read from the store each time

@@ -101,8 +101,8 @@ func (e *notice) hold(ctx context.Context, writes ...approvals.Write) error {
 	return e.d.Records.Apply(ctx, writes...)
 }
 
-func (e *notice) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) error {
-	return e.d.Records.Apply(ctx, writes...)
+func (e *notice) record(ctx context.Context, _ approvals.Delivery, writes ...approvals.Write) (alone bool, err error) {
+	return false, e.d.Records.Apply(ctx, writes...)
 }
 
 func (e *notice) refresh(context.Context) {} // it is read from the store each time

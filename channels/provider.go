@@ -20,7 +20,6 @@ const (
 	downFirst  = 5 * time.Second  // then twice as long each time
 	downMost   = 30 * time.Second // so that a request of five minutes lives to see the provider come back
 	probeTime  = 10 * time.Second // how long the others wait for the one call that finds out
-	moveTime   = time.Second      // without an answer is a standstill
 	rateWait   = time.Minute      // longer waits for the rate are left to the bus
 )
 
@@ -41,7 +40,7 @@ type provider struct {
 	pause    time.Duration
 	down     time.Time // left alone until then
 	probe    time.Time // one call finds out whether it is back; the others wait until then
-	last     time.Time // a call has ended
+	vain     bool      // somebody has waited for a free worker since the last answer, and there was none
 	counts   map[Outcome]uint64
 }
 
@@ -130,11 +129,17 @@ func (p *provider) begin(now time.Time) (time.Duration, error) {
 	return wait, nil
 }
 
-// moves reports whether calls come to an end these days, so that a place may be free soon.
-func (p *provider) moves(now time.Time) bool {
+// stands reports whether waiting for a free worker was in vain lately.
+func (p *provider) stands() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return now.Sub(p.last) < moveTime
+	return p.vain
+}
+
+func (p *provider) waitedInVain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.vain = true
 }
 
 // answered keeps the outcome of a call and returns for how long the provider is left alone from now on; 0: not at all.
@@ -143,7 +148,7 @@ func (p *provider) answered(err error, now time.Time) (pause time.Duration) {
 	defer p.mu.Unlock()
 	o := outcomeOf(err)
 	p.counts[o]++
-	p.last, p.probe = now, time.Time{}
+	p.probe, p.vain = time.Time{}, false
 	if errors.Is(err, ErrUncalled) || o == Capped {
 		return 0
 	}

@@ -20,7 +20,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 		return nil // somebody else has taken the last place: plan again
 	}
 	until := t.now.Add(SendTimeout + leaseMargin)
-	t.sheet.Tries = append(slices.Clone(t.sheet.Tries), Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
+	t.sheet.Tries = append(t.sheet.Tries, Try{Channel: next.Channel, Attempt: next.Attempt, To: next.To,
 		Kind: next.Kind, At: t.now, Until: until, Why: next.Reason, Duplicate: next.Duplicate})
 	m := t.errand.message(next, t.now)
 	count := d.count(ctx, t, m)
@@ -117,11 +117,7 @@ func (d *Dispatcher) settle(ctx context.Context, t *turn, n Next, got result) er
 		}
 		t.plan()
 		report.Status, report.Code = status(o, report.Code)
-		err := t.errand.record(ctx, report, t.conclude()...)
-		if err == nil {
-			t.written()
-		}
-		return err
+		return d.report(ctx, t, report)
 	})
 }
 
@@ -150,10 +146,10 @@ func (d *Dispatcher) again(ctx context.Context, t *turn, change func(*turn) erro
 		if err != nil {
 			return err
 		}
+		fresh.planned = false // the request may have ended since, and whoever saw it end saw an open claim
 		err = change(fresh)
 		if err == nil {
 			*t = *fresh
-			t.planned = false // the request may have ended since, and whoever saw it end saw an open claim
 			return nil
 		}
 		if !errors.Is(err, approvals.ErrConflict) {
@@ -188,10 +184,10 @@ func (d *Dispatcher) retract(ctx context.Context, t *turn) error {
 		}
 		t.plan()
 		if err != nil { // not closed, even if trying again is of no use
-			return d.Records.Apply(ctx, t.conclude()...)
+			return d.conclude(ctx, t)
 		}
-		return t.errand.record(ctx, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: approvals.StatusRetracted,
-			At: t.now}, t.conclude()...)
+		return d.report(ctx, t, approvals.Delivery{Channel: next.Channel, Attempt: next.Attempt, Status: approvals.StatusRetracted,
+			At: t.now})
 	})
 }
 

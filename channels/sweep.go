@@ -142,21 +142,25 @@ func readStep(rec approvals.Record) (s approvals.Step, err error) {
 
 // each takes steps side by side. One that fails does not keep the others: it is logged and stays overdue.
 func (d *Dispatcher) each(ctx context.Context, steps []approvals.Step) error {
-	slots := make(chan struct{}, sweepAtOne)
+	next := make(chan approvals.Step)
 	var running sync.WaitGroup
 	defer running.Wait()
+	defer close(next)
+	for range min(sweepAtOne, len(steps)) {
+		running.Go(func() {
+			for s := range next {
+				if err := d.advance(ctx, s, anyHands); err != nil {
+					d.Log.WarnContext(ctx, "step stays overdue", "step", s.Name, "err", err)
+				}
+			}
+		})
+	}
 	for _, s := range steps {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case slots <- struct{}{}:
+		case next <- s:
 		}
-		running.Go(func() {
-			defer func() { <-slots }()
-			if err := d.advance(ctx, s, anyHands); err != nil {
-				d.Log.WarnContext(ctx, "step stays overdue", "step", s.Name, "err", err)
-			}
-		})
 	}
 	return nil
 }

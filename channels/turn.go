@@ -101,8 +101,28 @@ func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[st
 	return rungs, to
 }
 
-// conclude returns the writes that leave the errand with the due step of t.next, or without one, and keep the sheet.
-func (t *turn) conclude() []approvals.Write {
+// conclude leaves the errand with what t.next says.
+func (d *Dispatcher) conclude(ctx context.Context, t *turn) error {
+	err := d.Records.Apply(ctx, t.conclusion()...)
+	if err == nil {
+		t.written()
+	}
+	return err
+}
+
+// report is conclude, with a line in the timeline. If nobody has done anything else meanwhile, a wait that was planned with it
+// is still what comes next.
+func (d *Dispatcher) report(ctx context.Context, t *turn, r approvals.Delivery) error {
+	alone, err := t.errand.record(ctx, r, t.conclusion()...)
+	if err == nil {
+		t.written()
+		t.planned = alone && t.next.Do == Wait
+	}
+	return err
+}
+
+// conclusion returns the writes that leave the errand with the due step of t.next, or without one, and keep the sheet.
+func (t *turn) conclusion() []approvals.Write {
 	switch t.next.Do {
 	case Wait:
 		return t.leave(t.next.At)
