@@ -23,20 +23,35 @@ type sheet struct {
 	read approvals.Record
 }
 
-// readSheet returns the errand's sheet; a new one if there is none, with its first step at the given time.
-func readSheet(ctx context.Context, records approvals.Records, key string, first time.Time) (sheet, error) {
-	rec, err := records.Get(ctx, kindClaim, key)
+// readSheet returns the errand's sheet; a new one if there is none, with its first step at the given time. Its tries are
+// shared: whoever changes one clones them before. What memory holds counts only if the store has the same revision.
+func (d *Dispatcher) readSheet(ctx context.Context, key string, first time.Time) (sheet, error) {
+	rec, err := d.Records.Get(ctx, kindClaim, key)
 	if errors.Is(err, approvals.ErrNotFound) {
 		return sheet{V: 1, Next: first, read: approvals.Record{Kind: kindClaim, Key: key}}, nil
 	}
 	if err != nil {
 		return sheet{}, fmt.Errorf("read claims: %w", err)
 	}
+	if s, found := d.sheets.of(key); found && s.read.Revision == rec.Revision {
+		return s, nil
+	}
 	s := sheet{read: rec}
 	if err := json.Unmarshal(rec.Value, &s); err != nil {
 		return sheet{}, fmt.Errorf("read claims: %w", err)
 	}
+	d.remember(s)
 	return s, nil
+}
+
+// remember keeps a sheet as it is in the store; one without a revision is not there.
+func (d *Dispatcher) remember(s sheet) {
+	if s.read.Revision == 0 {
+		d.sheets.forget(s.read.Key)
+		return
+	}
+	s.read.Value = nil // the tries say it all
+	d.sheets.keep(s.read.Key, s)
 }
 
 // write is the compare-and-set; it fails with [approvals.ErrConflict] when somebody was faster.

@@ -41,6 +41,8 @@ type Dispatcher struct {
 
 	room      room
 	crew      crew
+	sheets    memory[string, sheet]
+	names     memory[approvals.Address, string]
 	sweeping  sync.Mutex // of deliveries: two sweeps at once would take the same steps
 	mu        sync.Mutex
 	providers map[string]*provider

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"assent/approvals"
-	"assent/approvals/keys"
 )
 
 // timed reports whether a step is found by its time alone, and so is read again each time: there is no record beside it.
@@ -47,11 +46,6 @@ func (d *Dispatcher) loadNotice(ctx context.Context, s approvals.Step) (errand, 
 		return nil, s, fmt.Errorf("share notice out: %w", err)
 	}
 	return nil, s, approvals.ErrNotFound // of the first step nothing is left
-}
-
-// addressName is an address as a keyed name, as [Rung] has it.
-func (d *Dispatcher) addressName(a approvals.Address) string {
-	return d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
 }
 
 // notices looks twice: what a notice was shared out to comes behind what was looked at.

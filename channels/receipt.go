@@ -104,7 +104,7 @@ func (d *Dispatcher) claimed(ctx context.Context, id approvals.ID, channel strin
 			return true, nil
 		}
 	}
-	s, err := readSheet(ctx, d.Records, key(deliver(id)), time.Time{})
+	s, err := d.readSheet(ctx, key(deliver(id)), time.Time{})
 	if err != nil {
 		return false, err
 	}

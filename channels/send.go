@@ -31,7 +31,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 		d.giveRoom(t)
 		return err
 	}
-	t.written()
+	d.written(t)
 	report, err := approvals.Delivery{Code: count.Code}, count.Refused
 	if err == nil {
 		report, err = d.handOver(ctx, t, m, until.Add(-leaseMargin))

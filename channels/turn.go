@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/approvals/keys"
 )
 
 // turn is one look at an errand: what is known of it now, and what comes next.
@@ -31,9 +32,10 @@ func (d *Dispatcher) look(ctx context.Context, s approvals.Step) (*turn, error) 
 		return nil, err
 	}
 	t := &turn{errand: e, step: s, now: d.Now()}
-	if t.sheet, err = readSheet(ctx, d.Records, key(s), e.first()); err != nil {
+	if t.sheet, err = d.readSheet(ctx, key(s), e.first()); err != nil {
 		return nil, err
 	}
+	t.sheet.Tries = slices.Clone(t.sheet.Tries)
 	if t.step.At.IsZero() { // an event knows no time
 		t.step.At = t.sheet.Next
 	}
@@ -101,11 +103,22 @@ func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[st
 	return rungs, to
 }
 
+// addressName is an address as a keyed name, as [Rung] has it.
+func (d *Dispatcher) addressName(a approvals.Address) string {
+	a.VerifiedAt = time.Time{}
+	name, found := d.names.of(a)
+	if !found {
+		name = d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
+		d.names.keep(a, name)
+	}
+	return name
+}
+
 // conclude leaves the errand with what t.next says.
 func (d *Dispatcher) conclude(ctx context.Context, t *turn) error {
 	err := d.Records.Apply(ctx, t.conclusion()...)
 	if err == nil {
-		t.written()
+		d.written(t)
 	}
 	return err
 }
@@ -115,7 +128,7 @@ func (d *Dispatcher) conclude(ctx context.Context, t *turn) error {
 func (d *Dispatcher) report(ctx context.Context, t *turn, r approvals.Delivery) error {
 	alone, err := t.errand.record(ctx, r, t.conclusion()...)
 	if err == nil {
-		t.written()
+		d.written(t)
 		t.planned = alone && t.next.Do == Wait
 	}
 	return err
@@ -157,8 +170,9 @@ func (t *turn) leave(at time.Time) []approvals.Write {
 
 // written notes that what leave has returned is committed. A sheet that nobody has written is read again: others may start
 // one.
-func (t *turn) written() {
+func (d *Dispatcher) written(t *turn) {
 	t.sheet.read.Revision, t.known = t.revision, t.revision > 0
+	d.remember(t.sheet)
 }
 
 // held is the report about a message that is kept back.
