@@ -118,6 +118,7 @@ func TestSecondDecisionSeesTheFirst(t *testing.T) {
 }
 
 func TestRaceOfTwoDevices(t *testing.T) {
+	t.Parallel()
 	rowtest.Row(t, "REQ-275")
 	w := newWorld(t, false)
 	one, two := w.signedIn("ann"), w.signedIn("ann")

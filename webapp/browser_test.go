@@ -51,6 +51,7 @@ const hinted = `{
 // A person with a real browser: the invitation, the first passkey, an approval by it and by one of another device; refused
 // without verification of the user, on another request and over another text.
 func TestUX04Passkey(t *testing.T) {
+	t.Parallel()
 	w := newBrowserWorld(t)
 	c := newChromium(t)
 	inv, err := w.pages.Invite(t.Context(), "ann")

@@ -95,6 +95,7 @@ func (b *browserOf) there(away *page, typed ...string) *page {
 // The whole way over HTTP with a published provider, in both languages: a person connects an account, signs in with it on
 // another browser, and decides; a sign-in that is not fresh enough, or without the acr that is demanded, leads nowhere.
 func TestPublishedProvider(t *testing.T) {
+	t.Parallel()
 	words := map[string]map[string]string{
 		"ann": {"connect": "Connect Example ID", "ask": "Connect this account?", "with": "Continue with Example ID",
 			"weak": "Example ID did not confirm", "cancelled": "The sign-in at Example ID was not finished",

@@ -20,7 +20,7 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("writes pictures for people; give -screens DIR, or make screenshots")
 	}
 	check(t, os.MkdirAll(*screens, 0o755))
-	everyScene(t, func(_ *testing.T, s *stage, i int) {
+	everyScene(t, false, func(_ *testing.T, s *stage, i int) {
 		name := strings.ReplaceAll(strings.ReplaceAll(scenes[i].name, ",", ""), " ", "-")
 		s.pictures(filepath.Join(*screens, fmt.Sprintf("%02d-%s-%s", i+1, name, s.lang)))
 	})

@@ -9,6 +9,7 @@ import (
 // With script nobody presses a button between the provider and the page that was wanted, and the content policy lets it
 // happen.
 func TestUpstreamInABrowser(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, approvals.English)
 	p := s.provider()
 	page := s.b.get("/accounts")

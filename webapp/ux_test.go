@@ -292,6 +292,7 @@ func counted(streams, questions *atomic.Int32, blocked bool) between {
 // The buttons go when somebody decided elsewhere: by the stream at once, without a question; where no stream gets
 // through, with the next question, of which there is one in ten seconds.
 func TestUX08DecidedElsewhere(t *testing.T) {
+	t.Parallel()
 	for name, blocked := range map[string]bool{"stream": false, "poll": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -61,6 +61,7 @@ func sentOf(t *testing.T, data string, handles []string) (told, closed int) {
 // The bus holds nothing that the store does not know: killed at work and robbed of its JetStream folder, the service
 // brings every message that waits and takes back every message whose request was decided.
 func TestBusLost(t *testing.T) {
+	t.Parallel()
 	const some = 150
 	data := newData(t)
 	p := restartDev(t, data)

@@ -31,6 +31,7 @@ const (
 // Numbers, codes, handles, texts, what providers report and persons reply, where devices and browsers listen, and every
 // kind of token are used, well and badly, and stand nowhere that operators and strangers read.
 func TestCanariesOfWays(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	quick := fmt.Sprintf(`{"clients":[
 	  {"client_id":"bot","client_name":"Travel Bot","client_secret":%q,

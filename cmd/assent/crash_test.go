@@ -32,12 +32,14 @@ const leastRate = 500
 // each restart, in its store at the end.
 func TestCrash(t *testing.T) {
 	row(t, "REQ-166", "REQ-291")
-	kills := 50
+	kills := 15
 	switch {
 	case *long:
 		kills = 1000
 	case testing.Short():
 		kills = 5
+	case demanded():
+		kills = 50
 	}
 	c := newCrash(t)
 	c.peace() // browsers sign in

@@ -59,6 +59,7 @@ func TestReminderAfterTwoRestarts(t *testing.T) {
 
 // TestProviderDownReachesTheAgent: nobody can be told for the whole life, and the agent learns it before its end.
 func TestProviderDownReachesTheAgent(t *testing.T) {
+	t.Parallel()
 	for _, answer := range []string{"busy", "fault", "reject", "gone"} {
 		t.Run(answer, func(t *testing.T) {
 			p := newDev(t)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,8 +27,23 @@ import (
 
 // TestMain lets the test binary be the assent binary: a test starts itself as a process of its own and can kill it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"assent": main})
+	testscript.Main(abreast{m}, map[string]func(){"assent": main})
 }
+
+// abreast is a run in which twice as many tests run side by side as usual: they wait for processes half of their time.
+type abreast struct{ *testing.M }
+
+func (a abreast) Run() int {
+	flag.Parse()
+	side := flag.Lookup("test.parallel")
+	if n, err := strconv.Atoi(side.DefValue); err == nil && side.Value.String() == side.DefValue {
+		_ = side.Value.Set(strconv.Itoa(2 * n))
+	}
+	return a.M.Run()
+}
+
+// demanded reports whether the environment names tools that must be there, as it does before a change lands.
+func demanded() bool { return os.Getenv("ASSENT_REQUIRE") != "" }
 
 // need skips a test whose tool is missing, which err says. Where ASSENT_REQUIRE names the tool, as it does before a
 // change lands, that is a failure.

@@ -247,6 +247,7 @@ const heldTime = 500 * time.Millisecond
 // No answer about a change leaves before the change is durable, whoever asks; what was durable before can be read
 // meanwhile. When the commit is made every answer comes.
 func TestHeldCommit(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	calls := g.calls(t)
 	untouched := g.asked(t)
@@ -277,6 +278,7 @@ func TestHeldCommit(t *testing.T) {
 
 // A held poll is not told of a decision before the decision is durable.
 func TestHeldCommitHeldPoll(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	id := g.asked(t)
 	req, err := g.agent.request(t.Context(), "/token", pollForm(id), http.Header{"Prefer": {"wait=20"}})

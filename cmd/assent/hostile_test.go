@@ -174,6 +174,7 @@ func (h *hostile) post(t *testing.T, base *url.URL, cookies []*http.Cookie) (wir
 // Whatever comes in, the answer is the error that the specification names: never a 500, never a connection that is cut
 // off before its answer, and the service goes on.
 func TestHostileInput(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-078", "REQ-079", "REQ-080", "REQ-082", "REQ-094", "REQ-099")
 	p := newDev(t)
 	agent := bot(p.issuer)

@@ -9,6 +9,7 @@ import (
 // TestNotification: in a real browser, from the tap on the offer to the page that a notification opens. A notification
 // replaces the one before it, has no buttons, leads nowhere else, and decides nothing.
 func TestNotification(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	p := newDev(t)
 	c := newChromium(t, p.pages)

@@ -51,6 +51,7 @@ func (a audit) kinds(t *testing.T, handle string) map[approvals.State]int {
 
 // A hundred agents on a hundred connections redeem one approval: one gets the tokens (REQ-198).
 func TestRaceRedeem(t *testing.T) {
+	t.Parallel()
 	row(t, "REQ-198")
 	const rivals = 100
 	rounds := 5
@@ -128,6 +129,7 @@ type duel struct {
 // Approve against deny on two browsers: one decision is made, the loser's page shows it, and the agent is told the same.
 // In every tenth round the service is killed meanwhile.
 func TestRaceDecide(t *testing.T) {
+	t.Parallel()
 	rounds := 100
 	if *long {
 		rounds = 1000

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -347,14 +348,17 @@ func install(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("SSL_CERT_FILE", ts.MkAbs("tls.crt"))
 }
 
-// freePort finds a port of loopback for a service that has to know it before it starts.
+// freePort finds a port of loopback for a service that has to know it before it starts. It is below those that systems give
+// to whoever asks for any, or another test might get it in between.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		port := strconv.Itoa(20_000 + mathrand.IntN(10_000))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			return port, l.Close()
+		}
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
+	return "", errors.New("no port is free")
 }
 
 // writeSelfSigned writes a certificate for localhost and its key.

@@ -27,6 +27,7 @@ const (
 // everything that JetStream had. Every person gets every step; a message comes again only for a claim that was open at
 // a kill; and after a decision nothing comes but what was under way at that instant.
 func TestEveryStep(t *testing.T) {
+	t.Parallel()
 	requests, kills := 240, 6
 	switch {
 	case *long:
