@@ -19,9 +19,11 @@ const (
 	NoticeBrowser = "browser"
 	NoticeAccount = "account" // elsewhere; Where names the provider
 
+	NoticePasskeyGone = "passkey_gone"
 	NoticePhoneGone   = "phone_gone"
 	NoticeDeviceGone  = "device_gone"
 	NoticeBrowserGone = "browser_gone"
+	NoticeAccountGone = "account_gone"
 )
 
 // noticeLife is how long a notice is worth sending.

@@ -117,9 +117,11 @@ var warnings = map[string]warning{
 		approvals.NoticeBrowser: {"Notifications were turned on in a browser.", "Notifications were turned on in a browser: %s."},
 		approvals.NoticeAccount: {"An account elsewhere can now sign you in.", "An account elsewhere can now sign you in: %s."},
 
+		approvals.NoticePasskeyGone: {"A passkey was removed from your account.", "A passkey was removed from your account on %s."},
 		approvals.NoticePhoneGone:   {"A phone number was removed from your account.", "A phone number was removed from your account: %s."},
 		approvals.NoticeDeviceGone:  {"A device was removed from your account.", "A device was removed from your account: %s."},
 		approvals.NoticeBrowserGone: {"Notifications were turned off in a browser.", "Notifications were turned off in a browser: %s."},
+		approvals.NoticeAccountGone: {"An account elsewhere no longer signs you in.", "An account elsewhere no longer signs you in: %s."},
 	}},
 	approvals.Korean: {"계정이 바뀌었어요", "직접 하지 않았다면 로그인한 기기를 확인하고 운영자에게 알려 주세요.", map[string][2]string{
 		approvals.NoticePasskey: {"계정에 패스키가 추가됐어요.", "계정에 패스키가 추가됐어요(%s)."},
@@ -128,9 +130,11 @@ var warnings = map[string]warning{
 		approvals.NoticeBrowser: {"브라우저 알림이 켜졌어요.", "브라우저 알림이 켜졌어요(%s)."},
 		approvals.NoticeAccount: {"다른 서비스 계정이 연결됐어요.", "다른 서비스 계정이 연결됐어요(%s)."},
 
+		approvals.NoticePasskeyGone: {"계정에서 패스키가 삭제됐어요.", "계정에서 패스키가 삭제됐어요(%s)."},
 		approvals.NoticePhoneGone:   {"계정에서 전화번호가 삭제됐어요.", "계정에서 전화번호가 삭제됐어요(%s)."},
 		approvals.NoticeDeviceGone:  {"계정에서 기기가 삭제됐어요.", "계정에서 기기가 삭제됐어요(%s)."},
 		approvals.NoticeBrowserGone: {"브라우저 알림이 꺼졌어요.", "브라우저 알림이 꺼졌어요(%s)."},
+		approvals.NoticeAccountGone: {"다른 서비스 계정 연결이 끊겼어요.", "다른 서비스 계정 연결이 끊겼어요(%s)."},
 	}},
 }
 
@@ -153,9 +157,9 @@ func (e *notice) message(n Next, _ time.Time) Message {
 	}
 	at := "/sessions"
 	switch e.n.What {
-	case approvals.NoticePasskey:
+	case approvals.NoticePasskey, approvals.NoticePasskeyGone:
 		at = "/passkeys"
-	case approvals.NoticeAccount:
+	case approvals.NoticeAccount, approvals.NoticeAccountGone:
 		at = "/accounts"
 	case approvals.NoticePhone, approvals.NoticeDevice, approvals.NoticeBrowser,
 		approvals.NoticePhoneGone, approvals.NoticeDeviceGone, approvals.NoticeBrowserGone:

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/url"
+	"slices"
 	"unicode"
 
 	"assent/approvals"
@@ -111,7 +112,7 @@ func (h *Handler) connect(v *visit, bound string, b upstream.Back, token string)
 	if !h.mine(v, formAccounts, token) {
 		return answer{}, errStale
 	}
-	told := approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: approvals.NoticeAccount, Where: h.upstreamTitle(v)}, h.Now())
+	told := h.notice(v, approvals.NoticeAccount, h.upstreamTitle(v))
 	err := h.Upstream.Connect(v.Context(), v.PathValue("provider"), bound, v.who.Person, v.who.ID, b, told)
 	if text := upstreamProblem(err); text != "" {
 		return h.showAccounts(v, text)
@@ -143,13 +144,23 @@ func (h *Handler) forgetAccount(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	err = h.Upstream.Disconnect(v.Context(), v.who.Person, values.Get("key"), another, stays...)
+	list, err := h.Upstream.List(v.Context(), v.who.Person)
+	if err != nil {
+		return answer{}, err
+	}
+	at := slices.IndexFunc(list, func(a upstream.Account) bool { return a.Key == values.Get("key") })
+	if at < 0 { // forgotten twice
+		return answer{to: v.path("/accounts")}, nil
+	}
+	told := h.notice(v, approvals.NoticeAccountGone, h.Upstream.Title(list[at].Provider, v.lang))
+	err = h.Upstream.Disconnect(v.Context(), v.who.Person, values.Get("key"), another, append(stays, told)...)
 	if text := upstreamProblem(err); text != "" {
 		return h.showAccounts(v, text)
 	}
 	if err != nil {
 		return answer{}, err
 	}
+	h.Hub.Signal(approvals.TopicDue)
 	h.touch(v)
 	return answer{to: v.path("/accounts")}, nil
 }

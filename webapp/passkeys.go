@@ -187,11 +187,17 @@ func (h *Handler) addPasskey(v *visit) (answer, error) {
 	if a.Hold, err = h.holdOf(v); err != nil {
 		return answer{}, err
 	}
-	told := approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: approvals.NoticePasskey, Where: v.device()}, h.Now())
+	told := h.notice(v, approvals.NoticePasskey, v.device())
 	if _, err = h.passkeys.Add(v.Context(), v.owner(), v.who.ID, a, told); err == nil {
 		h.Hub.Signal(approvals.TopicDue)
 	}
 	return h.kept(v, err)
+}
+
+// notice tells whoever is signed in of a change of their account, once it is made with what it is about; then the sender
+// signals [approvals.TopicDue].
+func (h *Handler) notice(v *visit, what, where string) approvals.Write {
+	return approvals.NewNotice(approvals.Notice{Person: v.who.Person, What: what, Where: where}, h.Now())
 }
 
 // removePasskey forgets one, for whoever has signed in just now.
@@ -207,7 +213,11 @@ func (h *Handler) removePasskey(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another, stays...)
+	told := h.notice(v, approvals.NoticePasskeyGone, v.device())
+	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another, append(stays, told)...)
+	if err == nil {
+		h.Hub.Signal(approvals.TopicDue)
+	}
 	if errors.Is(err, passkey.ErrUnknown) {
 		err = nil // removed twice
 	}

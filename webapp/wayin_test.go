@@ -59,19 +59,39 @@ func TestGiveUpWaysInTurn(t *testing.T) {
 		"token": passkeys.form("/passkeys/remove").fields["token"]}).want(http.StatusUnprocessableEntity, "only way in")
 }
 
-// A new way in is told to the person, in the transaction that makes it.
-func TestConnectIsTold(t *testing.T) {
-	w, _, _, _ := twoWays(t)
-	due, err := approvals.Due(t.Context(), w.store, approvals.StepNotice, w.clock(), 10)
-	check(t, err)
-	told := map[string]int{}
-	for _, s := range due {
-		n, err := approvals.NoticeOf(s)
+// A new way in is told to the person, in the transaction that makes it, and so is one way less.
+func TestWaysInAreTold(t *testing.T) {
+	w, b, keys, accounts := twoWays(t)
+	told := func() map[string]int {
+		t.Helper()
+		due, err := approvals.Due(t.Context(), w.store, approvals.StepNotice, w.clock(), 10)
 		check(t, err)
-		told[n.What]++
+		told := map[string]int{}
+		for _, s := range due {
+			n, err := approvals.NoticeOf(s)
+			check(t, err)
+			told[n.What]++
+		}
+		return told
 	}
-	if told[approvals.NoticeAccount] != 1 {
-		t.Errorf("notices: %v", told)
+	before := told()
+	if before[approvals.NoticeAccount] != 1 || before[approvals.NoticeAccountGone] != 0 {
+		t.Errorf("notices of what was added: %v", before)
+	}
+	remove := url.Values{"key": {keys[0].Key()}, "token": b.get("/passkeys").form("/passkeys/remove").fields["token"]}
+	for range 2 { // the second time there is nothing to tell
+		b.post("/passkeys/remove", remove).want(http.StatusSeeOther)
+	}
+	if n := told()[approvals.NoticePasskeyGone]; n != 1 {
+		t.Errorf("%d notices of the passkey, want 1", n)
+	}
+	w.withPasskey("ann") // another way in, so that the account may go
+	forget := url.Values{"key": {accounts[0].Key}, "token": b.get("/accounts").form("/accounts/disconnect").fields["token"]}
+	for range 2 {
+		b.post("/accounts/disconnect", forget).want(http.StatusSeeOther)
+	}
+	if n := told()[approvals.NoticeAccountGone]; n != 1 {
+		t.Errorf("%d notices of the account, want 1", n)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestNoticeFits(t *testing.T) {
 			}
 		}
 	}
-	if briefs != 16 {
-		t.Errorf("%d texts, want eight in two languages", briefs)
+	if briefs != 20 {
+		t.Errorf("%d texts, want ten in two languages", briefs)
 	}
 }

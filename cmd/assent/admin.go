@@ -283,13 +283,6 @@ func (a *admin) endAll(ctx context.Context, q approvals.Query) (any, error) {
 	return disabled{n}, err
 }
 
-func (a *admin) enableAgent(r *http.Request) (any, error) {
-	return nil, a.changeAgent(r.Context(), approvals.AgentID(r.PathValue("id")), func(g *approvals.Agent) error {
-		g.Disabled, g.DisabledWhy = false, ""
-		return nil
-	})
-}
-
 func (a *admin) clearAgent(r *http.Request) (any, error) {
 	id := approvals.AgentID(r.PathValue("id"))
 	n, err := a.s.agents.Clear(r.Context(), id)

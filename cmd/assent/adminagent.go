@@ -62,15 +62,39 @@ func (s *service) addAgent(ctx context.Context, body newAgent) (madeAgent, error
 	return made, nil
 }
 
-// namedAlone refuses a name that another agent goes by: the name is all that most people know of an agent.
+// namedAlone refuses a name that another agent goes by, or will again once it is cleared: the name is all that most people
+// know of an agent.
 func (s *service) namedAlone(ctx context.Context, agent *approvals.Agent) error {
 	spoken := func(name string) string { return strings.Join(strings.Fields(name), " ") }
 	return s.everyAgent(ctx, func(other *approvals.Agent) error {
-		if other.Disabled || !strings.EqualFold(spoken(other.Name), spoken(agent.Name)) {
+		gone := other.Disabled && other.DisabledWhy != approvals.DisabledReported
+		if gone || other.ID == agent.ID || !strings.EqualFold(spoken(other.Name), spoken(agent.Name)) {
 			return nil
 		}
-		return fmt.Errorf("an agent is named so, %s: people could not tell the two apart; choose another name, or say --same-name: %w",
+		return fmt.Errorf("an agent is named so, %s: people could not tell the two apart; --same-name does it all the same: %w",
 			other.ID, errExists)
+	})
+}
+
+// enabling is how an agent is enabled.
+type enabling struct {
+	SameName bool `json:"same_name"` // as another agent has by now
+}
+
+func (a *admin) enableAgent(r *http.Request) (any, error) {
+	var body enabling
+	if r.ContentLength != 0 {
+		if err := decode(r, &body); err != nil {
+			return nil, err
+		}
+	}
+	return nil, a.changeAgent(r.Context(), approvals.AgentID(r.PathValue("id")), func(g *approvals.Agent) error {
+		shut := g.Disabled
+		g.Disabled, g.DisabledWhy = false, ""
+		if !shut || body.SameName {
+			return nil
+		}
+		return a.s.namedAlone(r.Context(), g)
 	})
 }
 

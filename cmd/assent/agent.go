@@ -336,12 +336,13 @@ func (c *agentDisableCmd) Run(ctx context.Context, s streams) error {
 
 type agentEnableCmd struct {
 	adminFlags
-	ID string `arg:"" name:"client_id" help:"Which agent."`
+	ID       string `arg:"" name:"client_id" help:"Which agent."`
+	SameName bool   `help:"Even if another agent has its name by now: people who decide cannot tell the two apart."`
 }
 
 // Run enables one agent.
 func (c *agentEnableCmd) Run(ctx context.Context, s streams) error {
-	return c.tell(ctx, s, "/agents/"+url.PathEscape(c.ID)+"/enable", "enabled")
+	return c.send(ctx, s, "/agents/"+url.PathEscape(c.ID)+"/enable", enabling{c.SameName}, "enabled")
 }
 
 type agentClearCmd struct {
