@@ -57,6 +57,7 @@ type (
 		Granted string          `json:"granted_digest,omitempty"`
 		Proof   json.RawMessage `json:"proof,omitempty"` // an Evidence of package passkey
 		Proven  *bool           `json:"proof_verified,omitempty"`
+		Pages   string          `json:"proof_origin,omitempty"` // of the pages that it was signed on, if they have moved since
 	}
 	withdrawal struct {
 		Reason string `json:"reason"` // for other operators
@@ -205,8 +206,11 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 			row.Granted = r.Granted.Digest()
 		}
 		if len(d.Proof) > 0 {
-			proven := s.proves(d, row.Granted, events)
+			proven, pages := s.proves(d, row.Granted, events)
 			row.Proven = &proven
+			if pages != s.cfg.PagesURL {
+				row.Pages = pages
+			}
 		}
 		story.Decisions = append(story.Decisions, row)
 	}
@@ -217,15 +221,12 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 }
 
 // proves reports whether the proof of a decision holds: a passkey signed these words and this grant on our pages, and it
-// is the proof that the audit record names. Records from before that name none.
-func (s *service) proves(d approvals.Decision, granted string, events []approvals.Event) bool {
+// is the proof that the audit record names. Records from before that name none. Where our pages have been at another origin,
+// which is returned, only the audit record knows that they were ours.
+func (s *service) proves(d approvals.Decision, granted string, events []approvals.Event) (proven bool, origin string) {
 	verb := "approve"
 	if !d.Approve {
 		verb = "deny"
-	}
-	m := passkey.Matter{Verb: verb, Disclosure: d.Digest, Granted: granted}
-	if _, err := passkey.VerifyEvidence(d.Proof, m, s.cfg.PagesURL); err != nil {
-		return false
 	}
 	known := map[string]bool{}
 	for _, e := range events {
@@ -233,7 +234,15 @@ func (s *service) proves(d approvals.Decision, granted string, events []approval
 			known[named] = true
 		}
 	}
-	return len(known) == 0 || known[d.ProofDigest()]
+	named, origin := known[d.ProofDigest()], s.cfg.PagesURL
+	if named {
+		origin = passkey.EvidenceOrigin(d.Proof)
+	}
+	m := passkey.Matter{Verb: verb, Disclosure: d.Digest, Granted: granted}
+	if _, err := passkey.VerifyEvidence(d.Proof, m, origin); err != nil {
+		return false, ""
+	}
+	return named || len(known) == 0, origin
 }
 
 // resend tells the person once more, within the dispatcher's rules.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -69,6 +70,7 @@ func TestProves(t *testing.T) {
 		granted string
 		pages   string
 		want    bool
+		site    string // that it was signed on, if those are not our pages now
 	}{
 		{name: "as it was made", want: true},
 		{name: "by another key", change: func(d *approvals.Decision, _ *approvals.Event) { d.Proof = foreign }},
@@ -80,7 +82,11 @@ func TestProves(t *testing.T) {
 		{name: "a denial", change: func(d *approvals.Decision, _ *approvals.Event) { d.Approve = false }},
 		{name: "other words", change: func(d *approvals.Decision, _ *approvals.Event) { d.Digest = "other" }},
 		{name: "another grant", granted: "other"},
-		{name: "other pages", pages: "https://ap.example.org"},
+		{name: "the pages have moved", pages: "https://ap.example.org", want: true, site: origin},
+		{name: "on other pages, before audit records named any", pages: "https://ap.example.org",
+			change: func(_ *approvals.Decision, e *approvals.Event) { e.Facts = nil }},
+		{name: "on other pages, by another key", pages: "https://ap.example.org",
+			change: func(d *approvals.Decision, _ *approvals.Event) { d.Proof = foreign }},
 		{name: "no evidence", change: func(d *approvals.Decision, _ *approvals.Event) { d.Proof = json.RawMessage(`{}`) }},
 	}
 	for _, tt := range tests {
@@ -96,8 +102,9 @@ func TestProves(t *testing.T) {
 			if tt.pages != "" {
 				s.cfg.PagesURL = tt.pages
 			}
-			if got := s.proves(d, granted, []approvals.Event{e}); got != tt.want {
-				t.Errorf("proves: %v, want %v", got, tt.want)
+			got, site := s.proves(d, granted, []approvals.Event{e})
+			if got != tt.want || got && site != cmp.Or(tt.site, s.cfg.PagesURL) {
+				t.Errorf("proves: %v on %q, want %v on %q", got, site, tt.want, tt.site)
 			}
 		})
 	}

@@ -165,6 +165,8 @@ func (r queueStory) proof() string {
 		case d.Proven == nil:
 		case !*d.Proven:
 			return "passkey evidence does not verify"
+		case d.Pages != "":
+			said = "passkey evidence verified, signed on " + d.Pages
 		default:
 			said = "passkey evidence verified"
 		}

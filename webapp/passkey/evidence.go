@@ -73,6 +73,17 @@ func VerifyEvidence(raw []byte, m Matter, origin string) (Evidence, error) {
 	return e, nil
 }
 
+// EvidenceOrigin returns the origin of the pages that raw says it was signed on, or "". That proves nothing: [VerifyEvidence]
+// does, for whoever knows that the pages were there at the time.
+func EvidenceOrigin(raw []byte) string {
+	var e Evidence
+	var client protocol.CollectedClientData
+	if len(raw) > maxEvidence || json.Unmarshal(raw, &e) != nil || json.Unmarshal(e.Client, &client) != nil {
+		return ""
+	}
+	return client.Origin
+}
+
 // about checks that the challenge was made of this matter, and that it is the one in the client data, which come from our
 // own page and not from one inside another site's.
 func (e Evidence) about(m Matter, origin string) error {

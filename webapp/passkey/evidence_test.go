@@ -38,6 +38,9 @@ func TestEvidence(t *testing.T) {
 // Evidence of another installation, or of a page that another site has framed, proves nothing here.
 func TestEvidenceElsewhere(t *testing.T) {
 	raw := newHouse(t).proven(matter)
+	if at := passkey.EvidenceOrigin(raw); at != site {
+		t.Errorf("origin %q", at)
+	}
 	for _, at := range []string{"", "https://evil.example", "https://ap.example.com:444", "http://ap.example.com"} {
 		if _, err := passkey.VerifyEvidence(raw, matter, at); !errors.Is(err, passkey.ErrRefused) {
 			t.Errorf("at %q: %v", at, err)
