@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"assent/approvals"
@@ -23,8 +24,48 @@ type sheet struct {
 	read approvals.Record
 }
 
+// sheets remembers those of requests as they were read or written last, so that whoever looks next need not decode them. What
+// it holds may be behind the store: it counts only if the revision is the same. Its zero value is ready.
+type sheets struct {
+	mu    sync.Mutex
+	known map[string]sheet // by key
+}
+
+// mostSheets is how many are remembered, about a KiB each.
+const mostSheets = 16_384
+
+func (m *sheets) at(key string, revision uint64) (sheet, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, found := m.known[key]
+	return s, found && s.read.Revision == revision
+}
+
+// keep remembers a sheet that is in the store; one without a revision is not. There is room for a new one once any other is
+// forgotten.
+func (m *sheets) keep(s sheet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := s.read.Key
+	if s.read.Revision == 0 {
+		delete(m.known, key)
+		return
+	}
+	if m.known == nil {
+		m.known = map[string]sheet{}
+	}
+	if _, there := m.known[key]; !there && len(m.known) >= mostSheets {
+		for victim := range m.known {
+			delete(m.known, victim)
+			break
+		}
+	}
+	s.read.Value = nil // the tries say it all
+	m.known[key] = s
+}
+
 // readSheet returns the errand's sheet; a new one if there is none, with its first step at the given time. Its tries are
-// shared: whoever changes one clones them before. What memory holds counts only if the store has the same revision.
+// shared: whoever changes one clones them before.
 func (d *Dispatcher) readSheet(ctx context.Context, key string, first time.Time) (sheet, error) {
 	rec, err := d.Records.Get(ctx, kindClaim, key)
 	if errors.Is(err, approvals.ErrNotFound) {
@@ -33,25 +74,14 @@ func (d *Dispatcher) readSheet(ctx context.Context, key string, first time.Time)
 	if err != nil {
 		return sheet{}, fmt.Errorf("read claims: %w", err)
 	}
-	if s, found := d.sheets.of(key); found && s.read.Revision == rec.Revision {
+	if s, found := d.sheets.at(key, rec.Revision); found {
 		return s, nil
 	}
 	s := sheet{read: rec}
 	if err := json.Unmarshal(rec.Value, &s); err != nil {
 		return sheet{}, fmt.Errorf("read claims: %w", err)
 	}
-	d.remember(s)
 	return s, nil
-}
-
-// remember keeps a sheet as it is in the store; one without a revision is not there.
-func (d *Dispatcher) remember(s sheet) {
-	if s.read.Revision == 0 {
-		d.sheets.forget(s.read.Key)
-		return
-	}
-	s.read.Value = nil // the tries say it all
-	d.sheets.keep(s.read.Key, s)
 }
 
 // write is the compare-and-set; it fails with [approvals.ErrConflict] when somebody was faster.

@@ -168,17 +168,28 @@ func TestCrewAndBus(t *testing.T) {
 	}
 }
 
-// between is a store that lets something happen right before an update.
+// between is a store that lets something happen right before an update, which is not made if that is an error.
 type between struct {
 	approvals.Store
-	before func(n int) // the n-th one
+	before func(n int) error // the n-th one
 	n      *int
 }
 
 func (b between) Update(ctx context.Context, id approvals.ID, change func(*approvals.Request) error) (*approvals.Request, error) {
 	*b.n++
-	b.before(*b.n)
+	if err := b.before(*b.n); err != nil {
+		return nil, err
+	}
 	return b.Store.Update(ctx, id, change)
+}
+
+// between gives the house a desk on such a store and returns how many updates there were.
+func (h *house) between(before func(n int) error) *int {
+	n := new(int)
+	h.desk = approvals.NewDesk(approvals.DeskParts{Store: between{h.Store, before, n}, Records: h.Store, Directory: h.directory,
+		Hub: h.hub, Hash: func(string) []byte { return nil }, Now: h.clock.Now, Log: h.Log})
+	h.Desk = h.desk
+	return n
 }
 
 // TestChangedWhileSending: something happens to the request when the provider has answered, and a moment before that is kept.
@@ -201,47 +212,41 @@ func TestChangedWhileSending(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t)
 			r := h.ask(t, "ann")
-			var updates int
-			h.desk = approvals.NewDesk(approvals.DeskParts{Store: between{h.Store, func(n int) {
-				if n == 2 { // the first one was the claim
-					tt.change(h, r)
-					if err := h.Handle(t.Context(), approvals.Event{Kind: tt.event, Request: r.ID}); err != nil {
-						t.Error(err)
-					}
+			updates := h.between(func(n int) error {
+				if n != 2 { // the first one was the claim
+					return nil
 				}
-			}, &updates}, Records: h.Store, Directory: h.directory, Hub: h.hub, Hash: func(string) []byte { return nil },
-				Now: h.clock.Now, Log: h.Log})
-			h.Desk = h.desk
+				tt.change(h, r)
+				return h.Handle(t.Context(), approvals.Event{Kind: tt.event, Request: r.ID})
+			})
 			h.event(t, r)
-			if items := h.phone.Items(); updates < 3 || !tt.want(items) {
-				t.Errorf("%d updates, %d messages", updates, len(items))
+			if items := h.phone.Items(); *updates < 3 || !tt.want(items) {
+				t.Errorf("%d updates, %d messages", *updates, len(items))
 			}
 		})
 	}
 }
 
-// TestSweepAfterRest: nothing was sent for a long time, and more is due at once than there are workers. The sweep waits for
-// them, as calls come to an end, and the bus stays empty.
-func TestSweepAfterRest(t *testing.T) {
+// TestOutcomeNotKept: the store takes neither the answer nor, once the lease is over, that it is unknown. What was not kept
+// counts for nothing, in memory neither: the next sweep tries again.
+func TestOutcomeNotKept(t *testing.T) {
 	h := newHouse(t)
-	h.Limits = map[string]channels.Limits{"phone": {InFlight: 2}}
-	bus := make(jobs, 100)
-	h.Bus = bus
-	h.ask(t, "ann")
-	h.run(t) // its first sweep sends
-	await(t, h.phone, have(1))
-	h.clock.Advance(time.Hour)
-	const n = 20
-	for range n {
-		h.ask(t, "ann")
+	r := h.ask(t, "ann")
+	h.between(func(n int) error {
+		if n == 2 || n == 3 {
+			return errAway
+		}
+		return nil
+	})
+	for range 3 {
+		_, _ = h.Sweep(t.Context()) // steps that fail are logged
+		h.clock.Advance(channels.SendTimeout + time.Minute)
 	}
-	if _, err := h.Sweep(t.Context()); err != nil {
+	r, err := h.Store.Request(t.Context(), r.ID)
+	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, h.phone, have(1+n))
-	for range len(bus) {
-		if at := <-bus; at.IsZero() { // others are schedules
-			t.Error("a message went to the bus")
-		}
+	if len(r.Deliveries) == 0 || r.Deliveries[0].Status != approvals.StatusUnknown {
+		t.Errorf("reports %+v, want one that the first message is unknown", r.Deliveries)
 	}
 }

@@ -41,8 +41,7 @@ type Dispatcher struct {
 
 	room      room
 	crew      crew
-	sheets    memory[string, sheet]
-	names     memory[approvals.Address, string]
+	sheets    sheets
 	sweeping  sync.Mutex // of deliveries: two sweeps at once would take the same steps
 	mu        sync.Mutex
 	providers map[string]*provider
@@ -188,9 +187,11 @@ func (d *Dispatcher) take(ctx context.Context, t *turn, hands string) (more bool
 		return true, d.settle(ctx, t, t.next, result{outcome: Unknown, lost: true})
 	}
 	if hands != t.next.Channel && d.Bus != nil {
+		t.planned = true // for whoever takes it over
 		if d.hand(ctx, t, hands == anyHands) {
 			return false, nil
 		}
+		t.planned = false
 		err := d.wake(ctx, t, time.Time{})
 		if err == nil || hands != anyHands {
 			return false, err

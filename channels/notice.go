@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"assent/approvals"
+	"assent/approvals/keys"
 )
 
 // timed reports whether a step is found by its time alone, and so is read again each time: there is no record beside it.
@@ -46,6 +47,11 @@ func (d *Dispatcher) loadNotice(ctx context.Context, s approvals.Step) (errand, 
 		return nil, s, fmt.Errorf("share notice out: %w", err)
 	}
 	return nil, s, approvals.ErrNotFound // of the first step nothing is left
+}
+
+// addressName is an address as a keyed name, as [Rung] has it.
+func (d *Dispatcher) addressName(a approvals.Address) string {
+	return d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
 }
 
 // notices looks twice: what a notice was shared out to comes behind what was looked at.
@@ -117,7 +123,7 @@ var warnings = map[string]warning{
 		approvals.NoticeBrowser: {"Notifications were turned on in a browser.", "Notifications were turned on in a browser: %s."},
 		approvals.NoticeAccount: {"An account elsewhere can now sign you in.", "An account elsewhere can now sign you in: %s."},
 
-		approvals.NoticePasskeyGone: {"A passkey was removed from your account.", "A passkey was removed from your account on %s."},
+		approvals.NoticePasskeyGone: {"A passkey was removed from your account.", "A passkey was removed from your account: %s."},
 		approvals.NoticePhoneGone:   {"A phone number was removed from your account.", "A phone number was removed from your account: %s."},
 		approvals.NoticeDeviceGone:  {"A device was removed from your account.", "A device was removed from your account: %s."},
 		approvals.NoticeBrowserGone: {"Notifications were turned off in a browser.", "Notifications were turned off in a browser: %s."},
@@ -134,7 +140,7 @@ var warnings = map[string]warning{
 		approvals.NoticePhoneGone:   {"계정에서 전화번호가 삭제됐어요.", "계정에서 전화번호가 삭제됐어요(%s)."},
 		approvals.NoticeDeviceGone:  {"계정에서 기기가 삭제됐어요.", "계정에서 기기가 삭제됐어요(%s)."},
 		approvals.NoticeBrowserGone: {"브라우저 알림이 꺼졌어요.", "브라우저 알림이 꺼졌어요(%s)."},
-		approvals.NoticeAccountGone: {"다른 서비스 계정 연결이 끊겼어요.", "다른 서비스 계정 연결이 끊겼어요(%s)."},
+		approvals.NoticeAccountGone: {"다른 서비스 계정 연결이 해제됐어요.", "다른 서비스 계정 연결이 해제됐어요(%s)."},
 	}},
 }
 

@@ -56,7 +56,7 @@ func (d *Dispatcher) send(ctx context.Context, t *turn) error {
 	}
 	again := time.Time{}
 	if after := RetryAfter(err); after > 0 {
-		again = d.Now().Add(after)
+		again = d.wall().Add(after)
 	}
 	return d.settle(ctx, t, next, result{outcome: outcomeOf(err), again: again, report: report})
 }

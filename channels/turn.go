@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"assent/approvals"
-	"assent/approvals/keys"
 )
 
 // turn is one look at an errand: what is known of it now, and what comes next.
@@ -31,7 +30,7 @@ func (d *Dispatcher) look(ctx context.Context, s approvals.Step) (*turn, error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &turn{errand: e, step: s, now: d.Now()}
+	t := &turn{errand: e, step: s, now: d.wall()}
 	if t.sheet, err = d.readSheet(ctx, key(s), e.first()); err != nil {
 		return nil, err
 	}
@@ -41,6 +40,10 @@ func (d *Dispatcher) look(ctx context.Context, s approvals.Step) (*turn, error) 
 	}
 	return t, d.see(ctx, t)
 }
+
+// wall is the time of the wall clock alone, as the store keeps it: machines sleep, and what is remembered of a step must not
+// sleep with them.
+func (d *Dispatcher) wall() time.Time { return d.Now().Round(0) }
 
 // lookOn is look for whoever has just written: the sheet is not read back. If somebody else has written since, the next
 // write is a conflict and says so.
@@ -52,7 +55,7 @@ func (d *Dispatcher) lookOn(ctx context.Context, t *turn) (*turn, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh := &turn{errand: e, step: s, sheet: t.sheet, now: d.Now(), known: true}
+	fresh := &turn{errand: e, step: s, sheet: t.sheet, now: d.wall(), known: true}
 	fresh.sheet.Tries = slices.Clone(t.sheet.Tries)
 	return fresh, d.see(ctx, fresh)
 }
@@ -101,17 +104,6 @@ func (d *Dispatcher) rungs(p *approvals.Person, t Task) (rungs []Rung, to map[st
 			Down: d.provider(a.Channel).until(d.Now()), Retracts: retracts, Reports: reports && reporter.ReportsLater()})
 	}
 	return rungs, to
-}
-
-// addressName is an address as a keyed name, as [Rung] has it.
-func (d *Dispatcher) addressName(a approvals.Address) string {
-	a.VerifiedAt = time.Time{}
-	name, found := d.names.of(a)
-	if !found {
-		name = d.Root.Name(keys.LabelLookup, "address", a.Channel, a.Value)
-		d.names.keep(a, name)
-	}
-	return name
 }
 
 // conclude leaves the errand with what t.next says.
@@ -172,7 +164,9 @@ func (t *turn) leave(at time.Time) []approvals.Write {
 // one.
 func (d *Dispatcher) written(t *turn) {
 	t.sheet.read.Revision, t.known = t.revision, t.revision > 0
-	d.remember(t.sheet)
+	if !timed(t.step) { // the others are not looked at again
+		d.sheets.keep(t.sheet)
+	}
 }
 
 // held is the report about a message that is kept back.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"assent/approvals"
@@ -213,7 +214,15 @@ func (h *Handler) removePasskey(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	told := h.notice(v, approvals.NoticePasskeyGone, v.device())
+	list, err := h.passkeys.List(v.Context(), v.who.Person)
+	if err != nil {
+		return answer{}, err
+	}
+	name := ""
+	if at := slices.IndexFunc(list, func(c passkey.Credential) bool { return c.Key() == values.Get("key") }); at >= 0 {
+		name = list[at].Name
+	}
+	told := h.notice(v, approvals.NoticePasskeyGone, name)
 	err = h.passkeys.Remove(v.Context(), v.who.Person, values.Get("key"), another, append(stays, told)...)
 	if err == nil {
 		h.Hub.Signal(approvals.TopicDue)

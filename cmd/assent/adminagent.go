@@ -71,7 +71,7 @@ func (s *service) namedAlone(ctx context.Context, agent *approvals.Agent) error 
 		if gone || other.ID == agent.ID || !strings.EqualFold(spoken(other.Name), spoken(agent.Name)) {
 			return nil
 		}
-		return fmt.Errorf("an agent is named so, %s: people could not tell the two apart; --same-name does it all the same: %w",
+		return fmt.Errorf("an agent is named so, %s: people could not tell the two apart; say --same-name if that is meant: %w",
 			other.ID, errExists)
 	})
 }

@@ -221,8 +221,8 @@ func (s *service) story(ctx context.Context, r *approvals.Request) (queueStory, 
 }
 
 // proves reports whether the proof of a decision holds: a passkey signed these words and this grant on our pages, and it
-// is the proof that the audit record names. Records from before that name none. Where our pages have been at another origin,
-// which is returned, only the audit record knows that they were ours.
+// is the proof that the audit record names. Records from before that name none. origin is where it was signed: another than
+// that of our pages now counts only with such a record, because what was decided elsewhere was refused then.
 func (s *service) proves(d approvals.Decision, granted string, events []approvals.Event) (proven bool, origin string) {
 	verb := "approve"
 	if !d.Approve {

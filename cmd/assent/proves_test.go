@@ -103,8 +103,8 @@ func TestProves(t *testing.T) {
 				s.cfg.PagesURL = tt.pages
 			}
 			got, site := s.proves(d, granted, []approvals.Event{e})
-			if got != tt.want || got && site != cmp.Or(tt.site, s.cfg.PagesURL) {
-				t.Errorf("proves: %v on %q, want %v on %q", got, site, tt.want, tt.site)
+			if on := cmp.Or(tt.site, s.cfg.PagesURL); got != tt.want || got && site != on {
+				t.Errorf("proves: %v on %q, want %v on %q", got, site, tt.want, on)
 			}
 		})
 	}

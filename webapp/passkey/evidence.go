@@ -105,7 +105,7 @@ func (e Evidence) given(origin string) error {
 	var data protocol.AuthenticatorData
 	rp := sha256.Sum256([]byte(e.RP))
 	at, err := url.Parse(origin)
-	if err != nil || at.Hostname() != e.RP {
+	if err != nil || e.RP == "" || at.Hostname() != e.RP {
 		return fmt.Errorf("rp id: %w", ErrRefused)
 	}
 	if err := data.Unmarshal(e.Data); err != nil || !bytes.Equal(data.RPIDHash, rp[:]) || !data.Flags.HasUserPresent() ||
