@@ -24,8 +24,8 @@ type sheet struct {
 	read approvals.Record
 }
 
-// sheets remembers those of requests as they were read or written last, so that whoever looks next need not decode them. What
-// it holds may be behind the store: it counts only if the revision is the same. Its zero value is ready.
+// sheets remembers the sheets of requests as they were written last, so that whoever looks next need not decode them. What it
+// holds may be behind the store: it counts only if the revision is the same. Its zero value is ready.
 type sheets struct {
 	mu    sync.Mutex
 	known map[string]sheet // by key

@@ -27,7 +27,7 @@ func TestHand(t *testing.T) {
 				t.Errorf("%s: taken %t after %s, want %t after %s", what, got, took, taken, waited)
 			}
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // in the bubble, as below
 		want("from an event", false, false, 0)
 		go func() {
 			time.Sleep(handTime / 2)

@@ -164,7 +164,7 @@ func (t *turn) leave(at time.Time) []approvals.Write {
 // one.
 func (d *Dispatcher) written(t *turn) {
 	t.sheet.read.Revision, t.known = t.revision, t.revision > 0
-	if !timed(t.step) { // the others are not looked at again
+	if !timed(t.step) { // one-time codes and notices are hardly looked at again
 		d.sheets.keep(t.sheet)
 	}
 }
