@@ -205,7 +205,7 @@ func TestReplyOnlyToWhatIsSaid(t *testing.T) {
 				l.approvedBefore(t, tt.more)
 			}
 			id, text := l.paysAs(t, more, tt.more)
-			if strings.Contains(text, "480") || strings.Contains(text, "Reply A") {
+			if strings.Contains(text, "480.00") || strings.Contains(text, "Reply A") {
 				t.Fatalf("text offers to approve: %q", text)
 			}
 			if !strings.Contains(text, "to deny") { // no room: the page is there
