@@ -72,7 +72,7 @@ func TestUX01RobotThatRunsScripts(t *testing.T) {
 	if got := s.w.read(r); got.Events != 1 || !got.OpenedAt.IsZero() {
 		t.Errorf("%d records, opened %s", got.Events, got.OpenedAt)
 	}
-	if words := evaluate[string](s.chromium, "document.documentElement.outerHTML"); strings.Contains(words, "480") || strings.Contains(words, "Travel Bot") {
+	if words := evaluate[string](s.chromium, "document.documentElement.outerHTML"); strings.Contains(words, "480.00") || strings.Contains(words, "Travel Bot") {
 		t.Error("the link's page tells what is asked")
 	}
 	cookies, err := chromedp.Call(s.ctx, storage.GetCookies, storage.GetCookiesParams{})
@@ -494,7 +494,7 @@ func TestUX09PageLost(t *testing.T) {
 		if !strings.HasPrefix(kept[i], "/static/app.") && !strings.HasPrefix(kept[i], "/offline") {
 			t.Errorf("keeps %s", kept[i])
 		}
-		if strings.Contains(kept[i+1], "480") || strings.Contains(kept[i+1], "Ann") {
+		if strings.Contains(kept[i+1], "480.00") || strings.Contains(kept[i+1], "Ann") {
 			t.Errorf("%s holds somebody's data", kept[i])
 		}
 	}

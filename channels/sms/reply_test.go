@@ -499,7 +499,7 @@ func TestReplyNotKept(t *testing.T) {
 func TestRepliesOff(t *testing.T) {
 	l := newTalk(t, func(c *sms.Config) { c.Decide, c.Waits = nil, nil })
 	id, text := l.pays(t, "")
-	if strings.Contains(strings.ToLower(text), "reply") || strings.Contains(text, "480") {
+	if strings.Contains(strings.ToLower(text), "reply") || strings.Contains(text, "480.00") {
 		t.Errorf("text is %q", text)
 	}
 	m := channels.Message{ID: string(id) + "/sms/1"}

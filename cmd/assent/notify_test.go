@@ -68,7 +68,7 @@ func TestNotification(t *testing.T) {
 	}
 	c.open(told.Navigate)
 	if words := eval[string](c, `document.body.innerText`); !strings.Contains(words, "You have an approval request") ||
-		strings.Contains(words, "480") {
+		strings.Contains(words, "480.00") {
 		t.Errorf("the page says %q", words)
 	}
 	if a := must(t, 400)(agent.poll(ctx, id, nil)); a.member("error") != "authorization_pending" {

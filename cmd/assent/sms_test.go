@@ -124,7 +124,7 @@ func TestReplyByText(t *testing.T) {
 	form := url.Values{"authorization_details": {`[{"type":"payment_initiation","instructedAmount":{"currency":"EUR",
 		"amount":"480.00"},"creditorName":"Example Travel"}]`}}
 	first := must(t, 200)(agent.ask(t.Context(), form, nil)).member("auth_req_id")
-	if got := p.texts(t, 1); len(got) != 1 || strings.Contains(got[0].Body, "480") {
+	if got := p.texts(t, 1); len(got) != 1 || strings.Contains(got[0].Body, "480.00") {
 		t.Fatalf("provider has %+v, want a message that leads to the page: agent and payee are new", got)
 	}
 	devPost(t, p, "/dev/approve", fmt.Sprintf(`{"auth_req_id":%q,"user":"u_ann"}`, first))

@@ -239,7 +239,7 @@ func TestWebPush(t *testing.T) {
 
 	id := must(t, 200)(agent.ask(ctx, nil, nil)).member("auth_req_id")
 	told := pushedTo(t, p, 2)[1]
-	if n := told.Note; n.Title != "Approval request from Travel Bot" || strings.Contains(n.Body, "480") ||
+	if n := told.Note; n.Title != "Approval request from Travel Bot" || strings.Contains(n.Body, "480.00") ||
 		!strings.HasPrefix(n.Navigate, p.pages+"/r/") || told.Urgency != "high" {
 		t.Errorf("notification is %+v", told)
 	}
